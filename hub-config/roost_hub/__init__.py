@@ -1,0 +1,1 @@
+"""Roost put together: pages, handlers and the command line."""

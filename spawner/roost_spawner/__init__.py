@@ -1,0 +1,1 @@
+"""Sessions as batch jobs: the spawner, its clusters and the agent in the job."""

@@ -1,0 +1,1 @@
+"""Batch systems, one family per folder, behind the protocol in ``base``."""

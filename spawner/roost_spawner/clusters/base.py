@@ -1,0 +1,182 @@
+"""What a cluster must be able to do, whichever batch system it runs.
+
+The rest of the package sees a cluster only through this module: a :class:`JobRequest` goes in, a
+:class:`JobView` comes out.  Nothing here performs I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+JobId = str
+"""``"<cluster>.<proc>"`` on HTCondor, the decimal job id on Slurm."""
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands, in words that both batch systems share."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    HELD = "held"
+    SUSPENDED = "suspended"
+    EVICTING = "evicting"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """A state that we have no name for.  Never taken for dead."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the job may still run or come to run."""
+        return self is not JobState.ENDED
+
+
+class SlotClass(enum.StrEnum):
+    """Which kind of HTCondor slot a profile asks for."""
+
+    RESERVED = "reserved"
+    ORDINARY = "ordinary"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one session asks the scheduler for."""
+
+    cpus: int
+    memory_mib: int
+    walltime_s: int
+    gpus: int = 0
+    gpu_type: str | None = None
+    slot: SlotClass = SlotClass.RESERVED
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    reservation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """How the agent comes to run inside the job.
+
+    Attributes
+    ----------
+    python
+        Interpreter on the node, an absolute path.
+    code
+        Python source of the bootstrap.  It holds no secret: on HTCondor anyone can read it in the
+        job's ad.
+    ticket
+        Bound to the session.  Only for schedulers that keep a job's script from other users; goes
+        into the script, never into argv, environment or comment.
+    """
+
+    python: str
+    code: str
+    ticket: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A validated wish, complete: everything that a cluster needs to submit one session."""
+
+    mark: str
+    """``"<hub_id>/<random id>"``, opaque."""
+    resources: Resources
+    launcher: Launcher
+
+    @property
+    def hub_id(self) -> str:
+        """The hub's own part of the session mark."""
+        return self.mark.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job as the scheduler showed it at one moment."""
+
+    job_id: JobId
+    state: JobState
+    mark: str | None = None
+    owner: str | None = None
+    """The Unix account that the job runs as."""
+    subject: str | None = None
+    """The token subject that submitted the job, where the scheduler records it (HTCondor's
+    ``AuthTokenSubject``)."""
+    issuer: str | None = None
+    node: str | None = None
+    """Host name of the node, as the hub reaches it.  Comes from the scheduler, never from the job."""
+    slot: str | None = None
+    """Slot name (HTCondor) or partition (Slurm), for people to read."""
+    key_hash: str | None = field(default=None, repr=False)
+    """SHA-256 of the agent's key, as the job itself wrote it into its ad (HTCondor only)."""
+    reason: str = ""
+    """Why it waits or ended, a sentence for the user; empty when there is nothing to say."""
+    detail: str = ""
+    """The same in the scheduler's own words, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Capacity of one kind of place (a slot class, a partition)."""
+
+    total: int
+    free: int
+    gpus_total: int = 0
+    gpus_free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a cluster has and what of it is free, by slot class or partition."""
+
+    pools: Mapping[str, Pool]
+
+
+class Cluster(Protocol):
+    """One batch system, reached with the tokens of those on whose behalf we act.
+
+    Every call is a coroutine that never blocks the event loop and has a time limit of its own.
+    They raise :class:`roost_spawner.errors.ClusterError`.
+    """
+
+    name: str
+    audience: str
+    """What a user's access token must be made out to, for this cluster to take it."""
+    submit_scopes: Sequence[str]
+    """Scopes of the access token for :meth:`submit` and :meth:`cancel`."""
+    needs_ticket: bool
+    """Whether :attr:`Launcher.ticket` stands in for a key hash in the job's ad."""
+
+    async def submit(self, request: JobRequest, *, token: str) -> JobId:
+        """Submit as the user whose `token` this is, and return the job's id."""
+        ...
+
+    async def cancel(self, job_id: JobId, *, token: str) -> None:
+        """Remove a job as its owner; a job that is gone already is no error."""
+        ...
+
+    async def watch(self) -> Mapping[JobId, JobView]:
+        """Return every job of this hub, in one query, under the watcher's own identity."""
+        ...
+
+    async def look(self, job_id: JobId) -> JobView | None:
+        """Return one job as it is now, not from a cache; None if the scheduler has no such job."""
+        ...
+
+    async def explain(self, job_id: JobId) -> str:
+        """Return why a job does not start, as a sentence; empty if nothing is known."""
+        ...
+
+    async def capacity(self) -> Capacity:
+        """Return what is free."""
+        ...
+
+    async def close(self) -> None:
+        """Release processes and connections."""
+        ...
