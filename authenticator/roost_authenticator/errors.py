@@ -1,0 +1,60 @@
+"""What can go wrong when somebody logs in.
+
+* AuthenticatorError
+  x BadMapFile        (the map of accounts cannot be used; names the line)
+  x LoginRefused      (terminal: logging in again gives the same answer)
+    + BadClaims       (the id_token does not say who this is)
+    + NotMapped       (no account here belongs to this person)
+    + UnsafeAccount   (the account that the map names is never given to anyone)
+  x LoginFailed       (retryable: start the login again)
+
+Every error carries ``sentence``, for the user, apart from ``detail``, for the log.  Neither ever
+holds a token.
+"""
+
+from __future__ import annotations
+
+
+class AuthenticatorError(Exception):
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    sentence
+        One plain sentence for the user: what happened and what to do.
+    detail
+        What an admin wants to read in the log.
+    """
+
+    retryable = False
+
+    def __init__(self, sentence: str, *, detail: str = "") -> None:
+        super().__init__(f"{sentence} [{detail}]" if detail else sentence)
+        self.sentence = sentence
+        self.detail = detail
+
+
+class BadMapFile(AuthenticatorError):
+    """The map of accounts cannot be used; the sentence names the line and what is allowed."""
+
+
+class LoginRefused(AuthenticatorError):
+    """This person is not let in."""
+
+
+class BadClaims(LoginRefused):
+    """The id_token verifies and still does not say who this is."""
+
+
+class NotMapped(LoginRefused):
+    """No line of the map is about this issuer and subject."""
+
+
+class UnsafeAccount(LoginRefused):
+    """The map names an account that is never given to anyone, such as root."""
+
+
+class LoginFailed(AuthenticatorError):
+    """This login did not work out; another one may."""
+
+    retryable = True
