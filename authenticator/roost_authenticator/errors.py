@@ -39,7 +39,7 @@ class BadMapFile(AuthenticatorError):
 
 
 class LoginRefused(AuthenticatorError):
-    """This person is not let in."""
+    """The person is known and not let in."""
 
 
 class BadClaims(LoginRefused):
@@ -55,6 +55,6 @@ class UnsafeAccount(LoginRefused):
 
 
 class LoginFailed(AuthenticatorError):
-    """This login did not work out; another one may."""
+    """One login did not work out; another one may."""
 
     retryable = True

@@ -34,13 +34,15 @@ _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 # Debian's base-passwd, Red Hat's setup, and what the batch systems and their neighbours bring.
 _SYSTEM_ACCOUNTS = frozenset(
-    """
-    root toor daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats
-    nobody nfsnobody adm shutdown halt operator ftp wheel sudo admin administrator
-    _apt messagebus dbus polkitd sshd ntp chrony _chrony rpc rpcuser statd tss uuidd tcpdump
-    syslog avahi cups saned postgres mysql redis nginx apache httpd tomcat docker sssd nslcd
-    condor condor_pool slurm slurmrestd munge jupyterhub jupyter
-    """.split()
+    name
+    for line in (
+        "root toor daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc",
+        "gnats nobody nfsnobody adm shutdown halt operator ftp wheel sudo admin administrator",
+        "_apt messagebus dbus polkitd sshd ntp chrony _chrony rpc rpcuser statd tss uuidd tcpdump",
+        "syslog avahi cups saned postgres mysql redis nginx apache httpd tomcat docker sssd nslcd",
+        "condor condor_pool slurm slurmrestd munge jupyterhub jupyter",
+    )
+    for name in line.split()
 )
 
 
@@ -107,50 +109,60 @@ def parse(text: str, *, source: str = "the map file") -> AccountMap:
     BadMapFile
         At the first line that is not understood; a map is taken whole or not at all.
     """
-
-    def bad(number: int, what: str) -> BadMapFile:
-        return BadMapFile(f"{source}, line {number}: {what}")
-
-    if text and not text.endswith("\n"):
-        # Half of a name is a name too: a file that is still being written must not be believed.
-        raise bad(text.count("\n") + 1, "the last line does not end; is the file written yet?")
     accounts: dict[tuple[str, str], str] = {}
     refused: dict[tuple[str, str], str] = {}
     seen: dict[tuple[str, str], int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
-        if fields[0].startswith("@"):
-            raise bad(number, f"{fields[0]} is not taken here; put the lines into this file")
-        if fields[0].upper() != METHOD:
-            continue
-        if len(fields) != 3:
-            raise bad(
-                number,
-                f"{len(fields)} words, where `{METHOD} <issuer>,<subject> <account>` is wanted",
-            )
-        principal, canonical = fields[1:]
-        if not principal.startswith("https://"):
-            raise bad(
-                number,
-                f"{principal[:80]!r} must be an https:// issuer, a comma and a subject; "
-                "patterns are not taken: each person has a line",
-            )
-        issuer, comma, subject = principal.rpartition(",")
-        if not comma or not subject:
-            raise bad(number, f"{principal[:80]!r} lacks the comma and the subject after it")
-        key = (issuer.removesuffix("/"), subject)
-        if key in seen:
-            raise bad(number, f"{principal[:200]!r} is mapped in line {seen[key]} already")
-        seen[key] = number
-        name = canonical.partition("@")[0]
-        why = unsafe_account(name)
-        if why:
-            refused[key] = why
-        else:
-            accounts[key] = name
+    number = 0
+    try:
+        if text and not text.endswith("\n"):
+            # Half of a name is a name too: a file that is still being written is not believed.
+            number = text.count("\n") + 1
+            raise _BadLine("the last line does not end; is the file written yet?")
+        for number, line in enumerate(text.split("\n"), start=1):
+            read = _line(line)
+            if read is None:
+                continue
+            key, name = read
+            if key in seen:
+                raise _BadLine(f"{key[0]},{key[1]} is mapped in line {seen[key]} already")
+            seen[key] = number
+            why = unsafe_account(name)
+            if why:
+                refused[key] = why
+            else:
+                accounts[key] = name
+    except _BadLine as error:
+        raise BadMapFile(f"{source}, line {number}: {error}.") from None
     return AccountMap(MappingProxyType(accounts), MappingProxyType(refused))
+
+
+class _BadLine(Exception):
+    """What is wrong with a line."""
+
+
+def _line(line: str) -> tuple[tuple[str, str], str] | None:
+    """Return key and account name of one line, or ``None`` if it is not about a person."""
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
+        return None
+    if fields[0].startswith("@"):
+        raise _BadLine(f"{fields[0][:80]} is not taken here; put the lines into this file")
+    if fields[0].upper() != METHOD:
+        return None
+    if len(fields) != 3:
+        raise _BadLine(
+            f"{len(fields)} words, where `{METHOD} <issuer>,<subject> <account>` is wanted"
+        )
+    principal, canonical = fields[1:]
+    if not principal.startswith("https://"):
+        raise _BadLine(
+            f"{principal[:80]!r} must be an https:// issuer, a comma and a subject; "
+            "patterns are not taken: each person has a line"
+        )
+    issuer, comma, subject = principal.rpartition(",")
+    if not comma or not subject:
+        raise _BadLine(f"{principal[:80]!r} lacks the comma and the subject after it")
+    return (issuer.removesuffix("/"), subject), canonical.partition("@")[0]
 
 
 class MapFile:
