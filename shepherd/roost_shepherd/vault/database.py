@@ -1,0 +1,208 @@
+"""Open the vault's database: file mode, SQLite's settings, the key's canary, migrations.
+
+In this order, so that a wrong key is found out before anything is written.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import alembic.command
+import alembic.config
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+
+from roost_shepherd.errors import BadSetting, VaultLocked, VaultUnusable
+from roost_shepherd.vault.models import GrantRow, MetaRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Inspector
+    from sqlalchemy.engine import URL
+
+    from roost_shepherd.vault.crypto import Cipher
+
+_BUSY_MS = 5000
+_OPEN_TRIES = 20
+_CANARY = "canary"
+_WRITE = "roost_write"
+
+
+def open_vault(url: str, cipher: Cipher) -> Engine:
+    """Return an engine on a vault that the cipher opens and whose tables are current.
+
+    Slow (it reads and writes files); called off the event loop or before it runs.
+
+    Raises
+    ------
+    BadSetting
+        If the URL is none.
+    VaultLocked
+        If the keys do not open what is there; nothing was changed then.
+    VaultUnusable
+        If the database cannot be read, written or migrated.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadSetting(
+            "c.Shepherd.vault_url is not a database URL; sqlite:////var/lib/roost/vault.sqlite "
+            "is one."
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        _create_private(parsed)
+    engine = _engine(parsed)
+    try:
+        _check_and_migrate(engine, cipher)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise unusable(error, parsed) from None
+    except CommandError:
+        engine.dispose()
+        raise VaultUnusable(
+            "The vault of tokens was made by a newer Roost than this one; nothing was changed. "
+            "Install that version again, or point c.Shepherd.vault_url elsewhere."
+        ) from None
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def write_engine(engine: Engine) -> Engine:
+    """Return the same engine, for transactions that write.
+
+    On SQLite they take the write lock when they begin, so that they wait for each other instead of
+    failing halfway (SQLite manual, "Isolation" and "BEGIN IMMEDIATE").
+    """
+    return engine.execution_options(**{_WRITE: True})
+
+
+def unusable(error: SQLAlchemyError, url: URL) -> VaultUnusable:
+    """Return our error for one of the database's; its statement and values stay out."""
+    cause = getattr(error, "orig", None) or error
+    return VaultUnusable(
+        "The vault of tokens cannot be used at the moment; please tell the hub's admin.",
+        detail=f"{url.render_as_string(hide_password=True)}: {type(cause).__name__}: "
+        f"{str(cause)[:200]}",
+    )
+
+
+def _create_private(url: URL) -> None:
+    """Make the file, for its owner only, before SQLite does; the -wal and -shm take its mode."""
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise BadSetting(
+            "The vault of tokens must be a file or a server, so that a restart finds it again; "
+            f"c.Shepherd.vault_url is {url.render_as_string(hide_password=True)!r}."
+        )
+    path = Path(url.database)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+        for suffix in ("-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                beside.chmod(0o600)
+    except OSError as error:
+        raise VaultUnusable(
+            f"The vault of tokens {path} cannot be opened for this account alone "
+            f"({error.strerror}); c.Shepherd.vault_url names the file.",
+        ) from None
+
+
+def _engine(url: URL) -> Engine:
+    sqlite = url.get_backend_name() == "sqlite"
+    # hide_parameters: no error or log line of SQLAlchemy shows values.
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False} if sqlite else {},
+        pool_pre_ping=not sqlite,
+    )
+    if sqlite:
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # A renewed refresh token must survive a power cut too, or the grant is lost.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA secure_delete = ON")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _check_and_migrate(engine: Engine, cipher: Cipher) -> None:
+    for left in reversed(range(_OPEN_TRIES)):
+        try:
+            with write_engine(engine).begin() as connection:
+                _check_canaries(connection, inspect(connection), cipher)
+                _migrate(connection)
+                _leave_canary(connection, cipher)
+        except OperationalError as error:
+            # Two processes that both turn a new file to WAL: one is told "locked" at once.
+            if not left or "locked" not in str(error.orig):
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _check_canaries(connection: Connection, tables: Inspector, cipher: Cipher) -> None:
+    if not tables.has_table(MetaRow.__tablename__):
+        return
+    canaries = _canaries(connection)
+    for canary in canaries:
+        cipher.open(canary, _CANARY)
+    if not canaries and connection.scalar(select(func.count()).select_from(GrantRow)):
+        raise VaultLocked(
+            "The vault of tokens holds grants but no mark of its key, so it cannot be told "
+            "whether the keys that are set are right; nothing was changed. "
+            "Restore it from a copy, or move it away to begin anew."
+        )
+
+
+def _leave_canary(connection: Connection, cipher: Cipher) -> None:
+    """Leave a mark of each key that ever sealed here: no key can be dropped unnoticed."""
+    if any(cipher.is_newest(canary, _CANARY) for canary in _canaries(connection)):
+        return
+    connection.execute(
+        insert(MetaRow).values(
+            name=f"{_CANARY}:{secrets.token_hex(8)}", value=cipher.seal(_CANARY, _CANARY)
+        )
+    )
+
+
+def _canaries(connection: Connection) -> Sequence[bytes]:
+    return connection.scalars(
+        select(MetaRow.value).where(MetaRow.name.startswith(f"{_CANARY}:"))
+    ).all()
+
+
+def _migrate(connection: Connection) -> None:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "roost_shepherd.vault:migrations")
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")

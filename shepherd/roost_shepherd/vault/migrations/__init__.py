@@ -1,0 +1,1 @@
+"""Alembic's environment for the vault; run at every start, through a connection that is given."""
