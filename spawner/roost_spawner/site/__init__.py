@@ -1,0 +1,1 @@
+"""The site file: what an admin tunes while people work."""

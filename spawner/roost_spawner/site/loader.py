@@ -1,0 +1,216 @@
+"""Read the site file: line numbers in every refusal, and the last good one kept.
+
+YAML's own parser gives each node its line; pydantic gives each error its path; together they name
+the place.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from roost_spawner.errors import SiteError
+from roost_spawner.site.models import Site
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+Place = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates and clock times: ``1-12:00`` and ``12:30:00`` stay as written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in {"tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int"}
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# YAML 1.1 reads 12:30:00 as a number to the base 60; only plain decimal numbers are numbers here.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789")
+)
+
+
+def _sentence(path: Path, line: int, place: str, text: str) -> str:
+    where = f"{place}: " if place else ""
+    return f"{path}, line {line}: {where}{text}"
+
+
+def _marks(
+    node: yaml.Node, place: Place, marks: dict[Place, int], twice: Callable[[int, str], None]
+) -> None:
+    """Note the line of every key and item below `node`."""
+    marks.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            line = key.start_mark.line + 1
+            if name in seen:
+                twice(line, ".".join(map(str, (*place, name))))
+            seen.add(name)
+            marks[(*place, name)] = line
+            _marks(value, (*place, name), marks, twice)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _marks(value, (*place, index), marks, twice)
+
+
+def _nearest(place: Iterable[str | int], marks: dict[Place, int]) -> tuple[Place, int]:
+    """Return the deepest part of a pydantic error's path that the file has, and its line."""
+    known: Place = ()
+    for part in place:
+        if (*known, part) in marks:
+            known = (*known, part)
+    return known, marks.get(known, 1)
+
+
+def _words(error: ErrorDetails) -> str:
+    given = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            return f"there is no setting {str(error['loc'][-1])!r}; is it a typing mistake?"
+        case "missing":
+            return f"{str(error['loc'][-1])!r} is missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return "kind must be one of: htcondor, slurm"
+        case "value_error":
+            return error["msg"].removeprefix("Value error, ")
+        case "string_pattern_mismatch":
+            pattern = error.get("ctx", {}).get("pattern", "")
+            return f"{given!r} is not allowed here; it must match {pattern}"
+        case _:
+            shown = repr(given) if isinstance(given, (str, int, float, bool)) else "this"
+            return f"{shown} is not allowed here: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def parse_site(text: str, path: Path) -> Site:
+    """Return the site that a file's text describes.
+
+    Raises
+    ------
+    SiteError
+        With a line per mistake: file, line, what was given, what is allowed.
+    """
+    mistakes: list[tuple[int, str]] = []
+    marks: dict[Place, int] = {}
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if not isinstance(node, yaml.MappingNode):
+            raise SiteError(
+                _sentence(path, 1, "", "the file must hold settings, such as hub_id: mine")
+            )
+        _marks(
+            node,
+            (),
+            marks,
+            lambda line, place: mistakes.append(
+                (line, _sentence(path, line, place, "this is given twice"))
+            ),
+        )
+        content: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with less
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SiteError(
+            _sentence(path, line, "", f"this is no YAML: {error.problem or error}")
+        ) from None
+    except yaml.YAMLError as error:
+        raise SiteError(_sentence(path, 1, "", f"this is no YAML: {error}")) from None
+    try:
+        site = Site.model_validate(content)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            place, line = _nearest(detail["loc"], marks)
+            shown = ".".join(map(str, place))
+            mistakes.append((line, _sentence(path, line, shown, _words(detail))))
+        site = None
+    if site is not None:
+        for where, words in site.problems():
+            place, line = _nearest(where, marks)
+            mistakes.append((line, _sentence(path, line, ".".join(map(str, place)), words)))
+    if site is None or mistakes:
+        raise SiteError("\n".join(sentence for _, sentence in sorted(mistakes)))
+    return site
+
+
+def load_site(path: Path) -> Site:
+    """Read and validate a site file.
+
+    Raises
+    ------
+    SiteError
+        If it cannot be read, or is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SiteError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SiteError(f"{path}: is not UTF-8") from None
+    return parse_site(text, path)
+
+
+class SiteFile:
+    """The site file as it is now; a broken one never replaces the last good one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    log
+        Where a refused change is said, once.
+    check_every
+        Seconds between looks at the file's date.
+    """
+
+    def __init__(self, path: Path, log: logging.Logger, check_every: float = 1.0) -> None:
+        self.path = path
+        self.error: SiteError | None = None
+        """What is wrong with the file as it is on disk now."""
+        self._log = log
+        self._check_every = check_every
+        self._stamp = self._stat()
+        self._looked = time.monotonic()
+        self._site = load_site(path)
+
+    @property
+    def site(self) -> Site:
+        """The site; reads the file again when it has changed."""
+        now = time.monotonic()
+        if now - self._looked >= self._check_every:
+            self._looked = now
+            stamp = self._stat()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._reload()
+        return self._site
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _reload(self) -> None:
+        try:
+            self._site = load_site(self.path)
+        except SiteError as error:
+            self.error = error
+            self._log.error("The site file is wrong; the last good one stays.\n%s", error.sentence)
+        else:
+            self.error = None
+            self._log.info("Read %s again", self.path)

@@ -1,0 +1,306 @@
+"""What a site file may say.
+
+Frozen models that refuse unknown keys.  An optional field of a profile that is left out takes the
+spawner's ``req_*`` trait of the same meaning, then the default named here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - pydantic evaluates the annotations
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from roost_spawner.clusters.base import SlotClass  # noqa: TC001 - likewise
+from roost_spawner.site.units import (
+    parse_count,
+    parse_duration,
+    parse_memory,
+    parse_ports,
+    show_duration,
+    show_memory,
+)
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Model(BaseModel):
+    """Base: frozen, and a key that nobody knows is a mistake, not a wish."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _url(text: str) -> str:
+    url = urlsplit(text)
+    if not url.hostname or url.query or url.fragment or url.username:
+        raise ValueError(f"{text!r} is no URL of a service; write https://host.example.org/")
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+        raise ValueError(f"{text!r} is not https: secrets would travel in the clear")
+    return text.rstrip("/") + "/"
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is no absolute path")
+    return text
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+HubId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$")]
+# Goes into submit descriptions and job scripts' options: nothing that either would interpret.
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*()\[\]=+-]{0,127}$")]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Audience = Annotated[str, StringConstraints(pattern=r"^\S{1,300}$")]
+Scope = Annotated[str, StringConstraints(pattern=r"^\S+( \S+)*$", max_length=500)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Count = Annotated[int, BeforeValidator(parse_count)]
+Memory = Annotated[int, BeforeValidator(parse_memory)]
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+
+
+class Quantity(Model):
+    """An amount the user may choose within limits; written plainly, it is fixed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, given: Any) -> Any:
+        if isinstance(given, (str, int)) and not isinstance(given, bool):
+            return {"default": given}
+        if isinstance(given, dict) and "default" not in given and given.get("choices"):
+            return {**given, "default": given["choices"][0]}
+        return given
+
+    default: int
+    max: int | None = None
+    choices: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.choices is not None and self.max is not None:
+            raise ValueError("give either max or choices, not both")
+        if self.choices is not None and self.default not in self.choices:
+            raise ValueError(
+                f"the default {self.show(self.default)} is none of the choices {self.allowed}"
+            )
+        if self.max is not None and self.default > self.max:
+            raise ValueError(
+                f"the default {self.show(self.default)} is above its max {self.show(self.max)}"
+            )
+        return self
+
+    @staticmethod
+    def show(value: int) -> str:
+        """Return a value as people write it."""
+        return str(value)
+
+    @staticmethod
+    def parse(given: object) -> int:
+        """Return what a user gave as a value, or raise ``ValueError``."""
+        return parse_count(given)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return self.limit == self.default if self.choices is None else len(self.choices) == 1
+
+    @property
+    def limit(self) -> int:
+        """The largest value that may be chosen."""
+        return max(self.choices) if self.choices else max(self.max or 0, self.default)
+
+    @property
+    def allowed(self) -> str:
+        """What may be chosen, in words."""
+        if self.choices:
+            return ", ".join(self.show(choice) for choice in self.choices)
+        return self.show(self.default) if self.fixed else f"up to {self.show(self.limit)}"
+
+    def admits(self, value: int) -> bool:
+        """Whether the user may have this much."""
+        if self.choices is not None:
+            return value in self.choices
+        return value == self.default if self.fixed else 0 < value <= self.limit
+
+
+class CountChoice(Quantity):
+    """A number of cores or GPUs."""
+
+    default: Annotated[Count, Field(ge=0, le=4096)]
+    max: Annotated[Count, Field(ge=1, le=4096)] | None = None
+    choices: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+
+
+class MemoryChoice(Quantity):
+    """An amount of memory in MiB."""
+
+    default: Memory
+    max: Memory | None = None
+    choices: Annotated[tuple[Memory, ...], Field(min_length=1)] | None = None
+
+    show = staticmethod(show_memory)
+    parse = staticmethod(parse_memory)
+
+
+class DurationChoice(Quantity):
+    """A span of time in seconds."""
+
+    default: Duration
+    max: Duration | None = None
+    choices: Annotated[tuple[Duration, ...], Field(min_length=1)] | None = None
+
+    show = staticmethod(show_duration)
+    parse = staticmethod(parse_duration)
+
+
+class TokenWish(Model):
+    """An access token that the session gets as a file, kept fresh."""
+
+    audience: Audience
+    scope: Scope
+
+
+class _Cluster(Model):
+    identity: Literal["user-token"] = "user-token"
+    """Jobs are submitted with the user's own access token."""
+    python: AbsolutePath = "/usr/bin/python3"
+    """What starts ``jupyterhub-singleuser`` on the nodes; a profile may name another."""
+    ca_file: Path | None = None
+    """Where the hub finds the CA of this cluster's services, if the system does not know it."""
+
+
+class HTCondorCluster(_Cluster):
+    """An HTCondor pool with an access point for notebooks."""
+
+    kind: Literal["htcondor"]
+    collector: Word
+    schedd: Word
+    audience: Audience
+    """``SCITOKENS_SERVER_AUDIENCE`` of the access point."""
+    watch_token: Path
+    """IDTOKEN that may only read."""
+
+
+class SlurmCluster(_Cluster):
+    """A Slurm cluster behind the broker."""
+
+    kind: Literal["slurm"]
+    broker: Url
+    audience: Audience = ""
+    """What the broker asks tokens to be made out to; its URL if left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _audience_from_url(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "audience" not in given and "broker" in given:
+            return {**given, "audience": str(given["broker"]).rstrip("/")}
+        return given
+
+
+Cluster = Annotated[HTCondorCluster | SlurmCluster, Field(discriminator="kind")]
+
+_FOR_KIND = {
+    "htcondor": ("slot",),
+    "slurm": ("partition", "account", "qos", "constraint", "reservation"),
+}
+
+
+class Profile(Model):
+    """One card on the spawn page."""
+
+    title: Line
+    description: Annotated[str, StringConstraints(max_length=1000, strip_whitespace=True)] = ""
+    cluster: Name
+    slot: SlotClass | None = None
+    cpus: CountChoice | None = None
+    memory: MemoryChoice | None = None
+    gpus: CountChoice | None = None
+    gpu_type: Word | None = None
+    walltime: DurationChoice | None = None
+    partition: Word | None = None
+    account: Word | None = None
+    qos: Word | None = None
+    constraint: Word | None = None
+    reservation: Word | None = None
+    python: AbsolutePath | None = None
+    workdir: AbsolutePath | None = None
+    """Where the server starts; the user's home if left out."""
+    groups: tuple[Line, ...] = ()
+    """IAM groups that may use it; everybody, if empty."""
+    tokens: dict[Name, TokenWish] | None = None
+    """Instead of the site's ``tokens``.  The first, or the one named ``default``, is what
+    ``$BEARER_TOKEN_FILE`` holds."""
+
+
+class Site(Model):
+    """A whole site file."""
+
+    hub_id: HubId
+    hub_url: Url
+    """The hub as the nodes reach it."""
+    ports: tuple[int, int] | None = None
+    """Ports on the nodes, first and last; any free one, if left out."""
+    tokens: dict[Name, TokenWish] = {}
+    clusters: Annotated[dict[Name, Cluster], Field(min_length=1)]
+    profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
+
+    @field_validator("ports", mode="before")
+    @classmethod
+    def _ports(cls, given: Any) -> Any:
+        return None if given is None else parse_ports(given)
+
+    def problems(self) -> list[tuple[tuple[str, ...], str]]:
+        """Return what does not fit together, each with the place in the file.
+
+        Apart from validation, so that every such mistake is named with its own line.
+        """
+        found: list[tuple[tuple[str, ...], str]] = []
+        for name, profile in self.profiles.items():
+            cluster = self.clusters.get(profile.cluster)
+            if cluster is None:
+                known = ", ".join(self.clusters)
+                found.append(
+                    (
+                        ("profiles", name, "cluster"),
+                        f"there is no cluster {profile.cluster!r}; there are: {known}",
+                    )
+                )
+                continue
+            found.extend(
+                (
+                    ("profiles", name, field),
+                    (
+                        f"{field} means something on {kind} only, and cluster "
+                        f"{profile.cluster!r} is of kind {cluster.kind}"
+                    ),
+                )
+                for kind, fields in _FOR_KIND.items()
+                for field in fields
+                if kind != cluster.kind and getattr(profile, field) is not None
+            )
+        return found
+
+    def audiences(self) -> frozenset[str]:
+        """Return every audience that a user's grant must be good for."""
+        wishes = [*self.tokens.values()]
+        for profile in self.profiles.values():
+            wishes += (profile.tokens or {}).values()
+        clusters = (cluster.audience for cluster in self.clusters.values())
+        return frozenset(clusters) | {wish.audience for wish in wishes}
+
+    def scopes(self) -> frozenset[str]:
+        """Return every scope that the sessions' own tokens ask for."""
+        wishes = [*self.tokens.values()]
+        for profile in self.profiles.values():
+            wishes += (profile.tokens or {}).values()
+        return frozenset(scope for wish in wishes for scope in wish.scope.split())

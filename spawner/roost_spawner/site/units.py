@@ -1,0 +1,93 @@
+"""Amounts as people write them: ``2 GiB``, ``90m``, ``1-12:00``.
+
+Pure.  Every parser takes what YAML or a form gives and raises ``ValueError`` with a sentence that
+names what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.IGNORECASE)
+# Batch systems count memory in powers of two whichever letter is written (sbatch(1), --mem;
+# HTCondor manual, request_memory), so GB and GiB are the same here.
+_MIB = {"k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024}
+_SPAN = re.compile(r"(?:\d+\s*(?:d|h|m|s)\s*)+", re.IGNORECASE)
+_PART = re.compile(r"(\d+)\s*(d|h|m|s)", re.IGNORECASE)
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+# sbatch(1), --time: "days-hours", "days-hours:minutes", "hours:minutes:seconds".
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
+_PORTS = re.compile(r"(\d+)\s*-\s*(\d+)")
+
+MEMORY_FORM = "an amount with a unit, such as 2 GiB or 512 MiB"
+DURATION_FORM = "a time such as 30s, 90m, 12h, 1d 12h or 1-12:00"
+PORTS_FORM = "two ports from 1024 to 65535, the first not above the last, such as 40000-49999"
+
+
+def parse_memory(given: object) -> int:
+    """Return an amount of memory in MiB, rounded up.
+
+    Parameters
+    ----------
+    given
+        Text with a unit.  A bare number is refused: nobody agrees on what it counts.
+    """
+    text = given.strip() if isinstance(given, str) else ""
+    match = _MEMORY.fullmatch(text)
+    if not match or match[2][:1].lower() not in _MIB:
+        raise ValueError(f"{given!r} is no amount of memory; write {MEMORY_FORM}")
+    exact = float(match[1]) * _MIB[match[2][0].lower()]
+    mib = int(exact) + (exact > int(exact))
+    if mib < 1:
+        raise ValueError(f"{given!r} is no amount of memory; write {MEMORY_FORM}")
+    return mib
+
+
+def parse_duration(given: object) -> int:
+    """Return a time span in seconds."""
+    text = given.strip() if isinstance(given, str) else ""
+    seconds = 0
+    if _SPAN.fullmatch(text):
+        seconds = sum(int(n) * _SECONDS[unit.lower()] for n, unit in _PART.findall(text))
+    elif (match := _CLOCK.fullmatch(text)) and (match[1] or match[4]):
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
+        seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+    if seconds < 1:
+        raise ValueError(f"{given!r} is no span of time; write {DURATION_FORM}")
+    return seconds
+
+
+def parse_count(given: object) -> int:
+    """Return a whole number that may come as text from a form."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    if isinstance(given, str) and re.fullmatch(r"\s*\d{1,6}\s*", given, re.ASCII):
+        return int(given)
+    raise ValueError(f"{given!r} is no whole number")
+
+
+def parse_ports(given: object) -> tuple[int, int]:
+    """Return first and last port of a range."""
+    match = _PORTS.fullmatch(given.strip()) if isinstance(given, str) else None
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1024 <= first <= last <= 65535:
+        raise ValueError(f"{given!r} is no range of ports; write {PORTS_FORM}")
+    return first, last
+
+
+def show_memory(value: int) -> str:
+    """Return MiB in the largest unit that stays exact."""
+    for size, unit in ((1024 * 1024, "TiB"), (1024, "GiB")):
+        if value % size == 0:
+            return f"{value // size} {unit}"
+    return f"{value} MiB"
+
+
+def show_duration(value: int) -> str:
+    """Return seconds as :func:`parse_duration` takes them."""
+    parts = []
+    for unit, size in _SECONDS.items():
+        count, value = divmod(value, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0s"

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+from roost_spawner.errors import SiteError
+from roost_spawner.site import units
+from roost_spawner.site.loader import SiteFile, load_site, parse_site
+
+pytestmark = pytest.mark.unit
+
+GOOD = """\
+hub_id: desy-naf
+hub_url: https://hub.example.org/
+ports: 40000-49999
+tokens:
+  default: {audience: "https://dcache.example.org", scope: "storage.read:/"}
+clusters:
+  naf:
+    kind: htcondor
+    collector: cm.example.org
+    schedd: notebooks.example.org
+    watch_token: /etc/roost/naf-read.token
+    audience: https://notebooks.example.org:9618
+  maxwell:
+    kind: slurm
+    broker: https://broker.maxwell.example.org/
+profiles:
+  interactive:
+    title: Interactive notebook
+    cluster: naf
+    slot: reserved
+    cpus: 1
+    memory: 2 GiB
+    walltime: {default: 12h, max: 24h}
+  gpu:
+    title: One GPU
+    cluster: maxwell
+    partition: gpu
+    gpus: {choices: [1, 2], default: 1}
+    walltime: 1-12:00
+    groups: [/cms/gpu]
+"""
+
+
+@pytest.fixture
+def parse(tmp_path):
+    return lambda text: parse_site(text, tmp_path / "site.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "mib"),
+    [("2 GiB", 2048), ("512MiB", 512), ("1.5 GB", 1536), ("1 TiB", 1 << 20), ("100 KiB", 1)],
+)
+def test_memory_is_read_as_people_write_it(text, mib):
+    assert units.parse_memory(text) == mib
+
+
+@pytest.mark.parametrize("given", ["2", "", "-1 GiB", "2 GiBs", 2048, None, "0 MiB", "2 bytes"])
+def test_memory_without_a_unit_or_sense_is_refused(given):
+    with pytest.raises(ValueError, match="2 GiB"):
+        units.parse_memory(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("90m", 5400),
+        ("12h", 43200),
+        ("1d 12h", 129600),
+        ("1-12:00", 129600),
+        ("1-12", 129600),
+        ("12:30:00", 45000),
+    ],
+)
+def test_durations_are_read_as_people_write_them(text, seconds):
+    assert units.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("given", ["12", "", "12:30", "1w", 90, "0s", "-5m"])
+def test_ambiguous_durations_are_refused(given):
+    with pytest.raises(ValueError, match="90m"):
+        units.parse_duration(given)
+
+
+@pytest.mark.parametrize("seconds", [1, 59, 3600, 90061, 129600])
+def test_durations_survive_being_shown(seconds):
+    assert units.parse_duration(units.show_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("given", ["80-90", "50000-40000", "40000", 40000, "1024-70000"])
+def test_port_ranges_without_sense_are_refused(given):
+    with pytest.raises(ValueError, match="40000-49999"):
+        units.parse_ports(given)
+
+
+def test_a_good_file_is_read_whole(parse):
+    site = parse(GOOD)
+    assert site.ports == (40000, 49999)
+    assert site.profiles["interactive"].memory.default == 2048
+    assert site.profiles["interactive"].walltime.limit == 86400
+    assert site.profiles["gpu"].walltime.default == 129600
+    assert site.clusters["maxwell"].audience == "https://broker.maxwell.example.org"
+    assert site.audiences() == {
+        "https://notebooks.example.org:9618",
+        "https://broker.maxwell.example.org",
+        "https://dcache.example.org",
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("memory: 2 GiB", "memory: 2", 22, "2 GiB or 512 MiB"),
+        ("memory: 2 GiB", "memroy: 2 GiB", 22, "no setting 'memroy'"),
+        ("{default: 12h, max: 24h}", "{default: 36h, max: 24h}", 23, "above its max 1d"),
+        ("cluster: naf", "cluster: nef", 19, "there is no cluster 'nef'; there are: naf, maxwell"),
+        ("slot: reserved", "slot: reserverd", 20, "'reserved' or 'ordinary'"),
+        ("slot: reserved", "partition: gpu", 20, "slurm only"),
+        ("kind: slurm", "kind: pbs", 13, "htcondor, slurm"),
+        ("https://hub.example.org/", "http://hub.example.org/", 2, "not https"),
+        ("    title: One GPU\n", "", 24, "'title' is missing"),
+        ("hub_id: desy-naf", "hub_id: Desy NAF", 1, "'Desy NAF' is not allowed"),
+        ("ports: 40000-49999", "ports: 4-5", 3, "40000-49999"),
+        ("  gpu:\n", "  interactive:\n", 24, "given twice"),
+        ("choices: [1, 2], default: 1", "choices: [1, 2], default: 3", 28, "none of the choices"),
+        ("    cpus: 1\n", "    cpus: [\n", 23, "no YAML"),
+    ],
+)
+def test_each_mistake_is_named_with_its_line(parse, old, new, line, words):
+    assert old in GOOD
+    with pytest.raises(SiteError) as caught:
+        parse(GOOD.replace(old, new, 1))
+    assert f"site.yaml, line {line}:" in caught.value.sentence
+    assert words in caught.value.sentence
+
+
+def test_all_mistakes_are_named_at_once(parse):
+    text = GOOD.replace("cluster: naf", "cluster: nef").replace("cluster: maxwell", "cluster: x")
+    with pytest.raises(SiteError) as caught:
+        parse(text)
+    assert len(caught.value.sentence.splitlines()) == 2
+
+
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(SiteError, match="cannot be read: No such file"):
+        load_site(tmp_path / "none.yaml")
+
+
+def test_a_change_is_seen_and_a_broken_one_keeps_the_last_good(tmp_path, caplog):
+    path = tmp_path / "site.yaml"
+    path.write_text(GOOD)
+    file = SiteFile(path, logging.getLogger("test-site"), check_every=0)
+    assert file.site.profiles["interactive"].memory.default == 2048
+    path.write_text(GOOD.replace("2 GiB", "3 GiB"))
+    os.utime(path, (1, 1))
+    assert file.site.profiles["interactive"].memory.default == 3072
+    path.write_text(GOOD.replace("2 GiB", "lots"))
+    os.utime(path, (2, 2))
+    assert file.site.profiles["interactive"].memory.default == 3072
+    assert file.error is not None
+    assert "line 22" in caplog.text
+    path.unlink()
+    assert file.site.profiles["interactive"].memory.default == 3072
+    path.write_text(GOOD)
+    assert file.site.profiles["interactive"].memory.default == 2048
+    assert file.error is None
