@@ -20,21 +20,14 @@ import jwt
 
 from roost_shepherd.errors import BadSetting, ProviderBusy, TokenInvalid, Transient
 from roost_shepherd.http import HttpClient, require_https
+from roost_shepherd.jwks import ALGORITHMS, Key, candidates, parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tornado.httpclient import AsyncHTTPClient
 
-ALGORITHMS: Mapping[str, str] = MappingProxyType({"RS256": "RSA", "PS256": "RSA", "ES256": "EC"})
-"""Signature algorithms that are taken, each with the only key type that fits it.
-
-An allow-list with the key type bound to it: a public key is never used as an HMAC secret
-(RFC 8725, sections 2.1 and 3.1).
-"""
-
 _MAX_TOKEN = 1024 * 1024  # ten thousand groups fit
-_MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
 _REQUIRED = ("iss", "sub", "aud", "exp")
 
 
@@ -51,14 +44,6 @@ class Metadata:
     introspection_endpoint: str | None = None
     end_session_endpoint: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    kid: str | None
-    kty: str
-    alg: str | None
-    key: Any = field(repr=False)
 
 
 def same_issuer(a: str, b: str) -> bool:
@@ -111,7 +96,7 @@ class TokenVerifier:
         self._lock = asyncio.Lock()
         self._metadata: Metadata | None = None
         self._metadata_at = -math.inf
-        self._keys: tuple[_Key, ...] = ()
+        self._keys: tuple[Key, ...] = ()
         self._keys_at = -math.inf
         self._tried_at = -math.inf
 
@@ -184,13 +169,13 @@ class TokenVerifier:
         now = self._clock()
         if not self._keys or now - self._keys_at >= self._cache_for:
             await self._fetch_keys(seen=self._keys_at)
-        candidates = _candidates(self._keys, alg, kid)
-        if not candidates and self._clock() - self._tried_at >= self._refetch_after:
+        possible = candidates(self._keys, alg, kid)
+        if not possible and self._clock() - self._tried_at >= self._refetch_after:
             await self._fetch_keys(seen=self._keys_at)
-            candidates = _candidates(self._keys, alg, kid)
-        if not candidates:
+            possible = candidates(self._keys, alg, kid)
+        if not possible:
             raise TokenInvalid(f"The token is signed with a key that {self.issuer} does not have.")
-        for candidate in candidates:
+        for candidate in possible:
             try:
                 claims = jwt.decode(
                     token,
@@ -223,7 +208,7 @@ class TokenVerifier:
                     await self._refresh_metadata()
                 assert self._metadata is not None
                 answer = await self._http.fetch("GET", self._metadata.jwks_uri)
-                keys = _parse_keys(answer.json())
+                keys = parse_keys(answer.json())
                 if answer.status != 200 or not keys:
                     raise ProviderBusy(
                         f"{self.issuer} does not show its keys at the moment.",
@@ -334,43 +319,6 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _quote(value: object) -> str:
     return repr(value if isinstance(value, str | list | None) else type(value).__name__)[:200]
-
-
-def _candidates(keys: Sequence[_Key], alg: str, kid: str | None) -> list[_Key]:
-    """Return the keys that may have made this signature."""
-    return [
-        key
-        for key in keys
-        if key.kty == ALGORITHMS[alg] and key.alg in (None, alg) and (kid is None or key.kid == kid)
-    ]
-
-
-def _parse_keys(document: Mapping[str, Any] | None) -> tuple[_Key, ...]:
-    """Return the usable signature keys of a key set; others are not ours to judge."""
-    entries = document.get("keys") if document else None
-    keys: list[_Key] = []
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or "d" in entry:
-            continue
-        kty = str(entry.get("kty"))
-        if kty not in ALGORITHMS.values() or (kty == "EC" and entry.get("crv") != "P-256"):
-            continue
-        try:
-            key = jwt.PyJWK(entry, algorithm="RS256" if kty == "RSA" else "ES256").key
-        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-            continue
-        if kty == "RSA" and key.key_size < _MIN_RSA_BITS:
-            continue
-        kid, alg = entry.get("kid"), entry.get("alg")
-        keys.append(
-            _Key(
-                kid=kid if isinstance(kid, str) else None,
-                kty=kty,
-                alg=alg if isinstance(alg, str) else None,
-                key=key,
-            )
-        )
-    return tuple(keys)
 
 
 def _parse_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:

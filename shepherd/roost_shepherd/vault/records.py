@@ -50,7 +50,6 @@ class StoredGrant:
     failing_since: float | None
     next_try_at: float
     last_error: str
-    lease_held: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,6 +254,7 @@ class Vault:
                     TokenRow.audience == want.audience,
                     TokenRow.wanted_scopes == want.scope_key,
                     TokenRow.issued_at == issued_at,
+                    TokenRow.taken.is_(False),
                 )
                 .values(taken=True)
             )
@@ -351,7 +352,6 @@ class Vault:
             failing_since=row.failing_since,
             next_try_at=row.next_try_at,
             last_error=row.last_error,
-            lease_held=row.lease_holder is not None,
         )
 
     def _token(self, owner: str, want: Want, row: TokenRow) -> StoredToken:
