@@ -1,0 +1,1 @@
+"""Slurm, reached through the broker that a site runs beside slurmrestd."""

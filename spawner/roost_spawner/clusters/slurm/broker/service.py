@@ -1,0 +1,156 @@
+"""What the broker does, apart from HTTP: who may do what to which job.
+
+Rules: a session's job is submitted and cancelled by its owner only; a watcher only reads, and only
+the jobs of its own hubs; no job that a broker did not submit is shown or touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from roost_spawner.clusters.slurm.broker import tokens, views, wishes
+from roost_spawner.clusters.slurm.broker.errors import BrokerError, Forbidden, JobNotFound
+from roost_spawner.clusters.slurm.broker.slurmrest import check_job_id
+
+if TYPE_CHECKING:
+    from roost_shepherd.keys import TokenVerifier
+
+    from roost_spawner.clusters.slurm.broker.accounts import Account, Accounts
+    from roost_spawner.clusters.slurm.broker.config import Config
+    from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
+    from roost_spawner.clusters.slurm.broker.tokens import Caller
+
+audit = logging.getLogger("roost.broker.audit")
+
+
+class Broker:
+    """The broker's acts, each for one verified caller.
+
+    Parameters
+    ----------
+    config
+        Limits, watchers and names.
+    slurm
+        Where the acts go.
+    accounts
+        Who may act as which account.
+    verifier
+        For the tokens of the one issuer that is trusted.
+    """
+
+    def __init__(
+        self, config: Config, slurm: SlurmRest, accounts: Accounts, verifier: TokenVerifier
+    ) -> None:
+        self._config = config
+        self._slurm = slurm
+        self._accounts = accounts
+        self._verifier = verifier
+
+    async def identify(self, authorization: str | None) -> Caller:
+        """Return whose token is shown in an ``Authorization`` header."""
+        token = tokens.bearer(authorization)
+        return await tokens.identify(self._verifier, self._config.audience, token)
+
+    async def submit(self, caller: Caller, body: object) -> str:
+        """Submit a session's job as the caller's own account, and return the job id."""
+        caller.require(tokens.SUBMIT)
+        account = await self._owner(caller, "submit")
+        try:
+            wish = wishes.read(body, self._config.limits)
+            job_id = await self._slurm.submit(account.name, wishes.submission(wish, account))
+        except BrokerError as error:
+            _audit(caller, "submit", account.name, "-", error)
+            raise
+        _audit(caller, "submit", account.name, job_id)
+        return job_id
+
+    async def cancel(self, caller: Caller, job_id: str) -> None:
+        """Cancel a job of the caller's own; one that has ended already is no error."""
+        caller.require(tokens.CANCEL)
+        job_id = check_job_id(job_id)
+        account = await self._owner(caller, "cancel")
+        try:
+            raw = await self._slurm.job(account.name, job_id)
+            if views.mark_of(raw) is None:
+                raise JobNotFound(f"Job {job_id} is no notebook.")
+            # Before, not after: see SlurmRest.cancel.
+            if raw.get("user_id") != account.uid:
+                raise Forbidden(f"Job {job_id} is not yours.")
+            if not views.finished(raw):
+                await self._slurm.cancel(account.name, job_id)
+        except BrokerError as error:
+            _audit(caller, "cancel", account.name, job_id, error)
+            raise
+        _audit(caller, "cancel", account.name, job_id)
+
+    async def jobs(self, caller: Caller, hub: str) -> list[dict[str, Any]]:
+        """Return a hub's jobs: all of them to its watcher, their own ones to others."""
+        caller.require(tokens.READ)
+        hub = wishes.hub_id(hub)
+        watcher = self._config.watcher(caller.issuer, caller.subject)
+        if watcher is None:
+            account = await self._owner(caller, "list")
+            raws = await self._slurm.jobs(account.name)
+            raws = [raw for raw in raws if raw.get("user_id") == account.uid]
+        elif hub in watcher.hubs:
+            raws = await self._slurm.jobs(self._config.slurm.reader)
+        else:
+            raise Forbidden(f"This identity may not watch the jobs of the hub {hub}.")
+        wanted = f"{hub}/"
+        return [self._view(raw) for raw in raws if (views.mark_of(raw) or "").startswith(wanted)]
+
+    async def job(self, caller: Caller, job_id: str) -> dict[str, Any]:
+        """Return one job, under the same rules as :meth:`jobs`."""
+        caller.require(tokens.READ)
+        job_id = check_job_id(job_id)
+        watcher = self._config.watcher(caller.issuer, caller.subject)
+        if watcher is None:
+            account = await self._owner(caller, "look")
+            raw = await self._slurm.job(account.name, job_id)
+            allowed = raw.get("user_id") == account.uid
+        else:
+            raw = await self._slurm.job(self._config.slurm.reader, job_id)
+            allowed = (views.mark_of(raw) or "").partition("/")[0] in watcher.hubs
+        mark = views.mark_of(raw)
+        if mark is None:
+            raise JobNotFound(f"Job {job_id} is no notebook.")
+        if not allowed:
+            raise Forbidden(f"Job {job_id} is not yours.")
+        return self._view(raw)
+
+    async def capacity(self, caller: Caller) -> dict[str, dict[str, int]]:
+        """Return what the partitions that are handed out have, and what of it is free."""
+        caller.require(tokens.READ)
+        if self._config.watcher(caller.issuer, caller.subject) is None:
+            await self._owner(caller, "capacity")
+        nodes = await self._slurm.nodes(self._config.slurm.reader)
+        return views.capacity(nodes, partitions=self._config.limits.partitions)
+
+    async def _owner(self, caller: Caller, action: str) -> Account:
+        """Return the account that the caller acts as; a watcher acts as nobody."""
+        try:
+            if self._config.watcher(caller.issuer, caller.subject) is not None:
+                raise Forbidden("This identity may only read.")
+            return await self._accounts.of(caller.issuer, caller.subject)
+        except BrokerError as error:
+            _audit(caller, action, "-", "-", error)
+            raise
+
+    def _view(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return views.job(raw, node_domain=self._config.slurm.node_domain)
+
+
+def _audit(
+    caller: Caller, action: str, account: str, job_id: str, error: BrokerError | None = None
+) -> None:
+    """Say in one line who did what as whom to which job, and how it ended."""
+    audit.log(
+        logging.WARNING if error else logging.INFO,
+        "account=%s subject=%r action=%s job=%s outcome=%s",
+        account,
+        caller.subject[:200],
+        action,
+        job_id,
+        "done" if error is None else f"{error.status} {error.sentence}",
+    )

@@ -1,0 +1,240 @@
+"""A small client of slurmrestd: six calls, one account per call, and a time limit on each.
+
+Sources: Slurm's REST API reference and ``slurmrestd(8)``; error numbers from ``slurm_errno.h``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPInputError
+
+from roost_spawner.clusters.slurm.broker.errors import (
+    BadRequest,
+    JobNotFound,
+    SchedulerFailed,
+    Unavailable,
+)
+from roost_spawner.clusters.slurm.broker.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_OLDEST = 42
+"""v0.0.42 is what Slurm 24.11 to 26.05 have in common (its plugins: 40-42 and 42-45)."""
+_OFFERED = re.compile(rb"/slurm/v0\.0\.(\d+)/job/submit")
+_NO_SUCH_JOB = 2017  # ESLURM_INVALID_JOB_ID
+_MAX_ANSWER = 256 * 1024 * 1024  # all jobs of a large cluster, about 4 KiB each
+_MAX_CLIENTS = 16  # slurmrestd has 20 threads by default
+_JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
+
+
+def choose_version(offered: bytes) -> str:
+    """Return the API version to use: the oldest that we know and the server offers.
+
+    The fields that we send are those of v0.0.42.  A newer version is taken only where that one
+    has been removed.
+
+    Raises
+    ------
+    SchedulerFailed
+        If there is none.
+    """
+    versions = sorted({int(found) for found in _OFFERED.findall(offered.replace(b"\\/", b"/"))})
+    for version in versions:
+        if version >= _OLDEST:
+            return f"v0.0.{version}"
+    raise SchedulerFailed(
+        f"The cluster's slurmrestd is older than API version v0.0.{_OLDEST} (Slurm 24.11).",
+        detail=f"offered: {versions}",
+    )
+
+
+def check_job_id(job_id: str) -> str:
+    """Return the job id if it is a plain number.
+
+    Raises
+    ------
+    BadRequest
+        If it is anything else: it becomes part of a URL.
+    """
+    if not _JOB_ID.fullmatch(job_id):
+        raise BadRequest("The job id must be a number.")
+    return job_id
+
+
+class SlurmRest:
+    """slurmrestd, asked as one account or another.
+
+    Parameters
+    ----------
+    url
+        On the loopback.
+    key
+        Slurm's HS256 key.
+    timeout
+        Seconds for one call.  slurmctld's own ``MessageTimeout`` is 10 s by default; wait longer
+        than that, to get its answer instead of guessing.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: bytes,
+        *,
+        timeout: float = 15.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._key = key
+        self._timeout = timeout
+        self._clock = clock
+        self._version: str | None = None
+        self._http: AsyncHTTPClient | None = None
+
+    async def submit(self, account: str, body: Mapping[str, Any]) -> str:
+        """Submit a job and return its id."""
+        answer = await self._call("POST", "job/submit", account=account, body=body)
+        job_id = answer.get("job_id")
+        if not isinstance(job_id, int) or job_id <= 0:
+            raise SchedulerFailed("Slurm took the job and told no job id.")
+        return str(job_id)
+
+    async def jobs(self, account: str) -> list[dict[str, Any]]:
+        """Return all jobs that this account may see, in one call."""
+        return _records(await self._call("GET", "jobs/", account=account), "jobs")
+
+    async def job(self, account: str, job_id: str) -> dict[str, Any]:
+        """Return one job.
+
+        Raises
+        ------
+        JobNotFound
+            If slurmctld has none, or none any more (``MinJobAge``).
+        """
+        path = f"job/{check_job_id(job_id)}"
+        found = _records(await self._call("GET", path, account=account), "jobs")
+        if not found:
+            raise JobNotFound(f"Slurm has no job {job_id}.")
+        return found[0]
+
+    async def cancel(self, account: str, job_id: str) -> None:
+        """Cancel a job.  Only ever call it for a job of this very account.
+
+        slurmctld 24.11.5 refuses another one's cancel and then stops answering anyone, until it is
+        restarted (seen twice).
+        """
+        answer = await self._call("DELETE", f"job/{check_job_id(job_id)}", account=account)
+        for item in answer.get("status") or ():
+            error = (item.get("error") or {}) if isinstance(item, dict) else {}
+            if error.get("code"):
+                _raise([{"error_number": error["code"], "error": error.get("string", "")}], job_id)
+
+    async def nodes(self, account: str) -> list[dict[str, Any]]:
+        """Return all nodes."""
+        return _records(await self._call("GET", "nodes/", account=account), "nodes")
+
+    async def ping(self, account: str) -> str:
+        """Ask whether slurmctld answers; return the API version in use."""
+        await self._call("GET", "ping/", account=account)
+        return self._version or ""
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    async def _call(
+        self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        if self._version is None:
+            offered = await self._fetch("GET", "/openapi/v3", account=account, body=None)
+            self._version = choose_version(offered[1])
+        url = f"/slurm/{self._version}/{path}"
+        status, content = await self._fetch(method, url, account=account, body=body)
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            # A route that is gone after an upgrade is no JSON either: ask for the version anew.
+            self._version = None
+            raise SchedulerFailed(
+                "Slurm's answer could not be read.", detail=f"{method} {url}: HTTP {status}"
+            )
+        errors = [item for item in answer.get("errors") or () if isinstance(item, dict)]
+        if errors:
+            _raise(errors, path)
+        if status >= 400:
+            raise SchedulerFailed(
+                "Slurm could not answer.", detail=f"{method} {url}: HTTP {status}, no reason"
+            )
+        return answer
+
+    async def _fetch(
+        self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None
+    ) -> tuple[int, bytes]:
+        if self._http is None:
+            self._http = AsyncHTTPClient(
+                force_instance=True, max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER
+            )
+        request = HTTPRequest(
+            self._url + path,
+            method=method,
+            headers={
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+                "X-SLURM-USER-NAME": account,
+                "X-SLURM-USER-TOKEN": mint(account, self._key, now=self._clock()),
+            },
+            body=None if body is None else json.dumps(body),
+            connect_timeout=self._timeout,
+            request_timeout=self._timeout,
+            follow_redirects=False,
+        )
+        try:
+            response = await self._http.fetch(request, raise_error=False)
+        except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
+            self._version = None  # it may come back as another version
+            # ``from None``: the error holds the request, and with it the minted token.
+            raise Unavailable(
+                "Slurm does not answer at the moment.",
+                detail=f"{method} {path}: {type(error).__name__}: {str(error)[:200]}",
+            ) from None
+        if response.code in (401, 403):
+            raise SchedulerFailed(
+                "Slurm does not take the broker's token.",
+                detail=f"{method} {path}: HTTP {response.code}: is [slurm] jwt_key slurmctld's, "
+                "and does slurmrestd run with SLURM_JWT=daemon?",
+            )
+        return response.code, response.body or b""
+
+
+def _records(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = answer.get(name)
+    if not isinstance(found, list):
+        raise SchedulerFailed("Slurm's answer could not be read.", detail=f"no list of {name}")
+    return [item for item in found if isinstance(item, dict)]
+
+
+def _raise(errors: list[dict[str, Any]], what: str) -> None:
+    """Turn Slurm's errors into ours, by the ranges of ``slurm_errno.h``."""
+    first = next((item for item in errors if item.get("error_number")), errors[0])
+    number = first.get("error_number")
+    number = number if isinstance(number, int) else 0
+    words = str(first.get("error") or first.get("description") or "no reason given")[:200]
+    detail = f"{what}: Slurm error {number}: {words}"
+    if number == _NO_SUCH_JOB:
+        raise JobNotFound("Slurm has no such job.", detail=detail)
+    if 2000 <= number < 4000:
+        raise BadRequest(f"Slurm refused: {words}.", detail=detail)
+    if 1800 <= number < 2000 or 5000 <= number < 6000:
+        raise Unavailable("Slurm does not answer at the moment.", detail=detail)
+    raise SchedulerFailed("Slurm could not do it.", detail=detail)
