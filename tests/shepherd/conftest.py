@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import secrets
+import time
+
+import pytest
+from roost_shepherd.provider import TokenAnswer
+from roost_shepherd.shepherd import Shepherd
+from roost_shepherd.timing import Timing
+
+from tests.support.provider_double import ProviderDouble
+
+AP = "https://ap.example.org:9618"
+SCOPES = ("compute.read", "compute.create")
+
+
+class Clock:
+    """Real time, that can be pushed forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def double():
+    double = ProviderDouble()
+    await double.start()
+    yield double
+    await double.stop()
+
+
+@pytest.fixture
+def vault_key():
+    return secrets.token_hex(32)
+
+
+@pytest.fixture
+async def make_shepherd(double, clock, tmp_path, vault_key):
+    """Make shepherds over one vault; all are stopped in the end."""
+    made = []
+
+    def make(**settings) -> Shepherd:
+        timing = Timing(clock=clock, jitter=lambda: 0.0, lease=settings.pop("lease", 5.0))
+        shepherd = Shepherd(
+            timing=timing,
+            **{
+                "issuer": double.issuer,
+                "client_id": double.client_id,
+                "client_secret": double.client_secret,
+                "vault_url": f"sqlite:///{tmp_path}/vault.sqlite",
+                "vault_keys": [vault_key],
+            }
+            | settings,
+        )
+        made.append(shepherd)
+        return shepherd
+
+    yield make
+    for shepherd in made:
+        await shepherd.stop()
+
+
+@pytest.fixture
+def shepherd(make_shepherd):
+    return make_shepherd()
+
+
+@pytest.fixture
+def log_in(double):
+    """Log a user in at the double, and hand the grant to a shepherd."""
+
+    async def log_in(shepherd: Shepherd, owner: str = "alice", subject: str = "1111-alice"):
+        grant = double.login(subject)
+        answer = TokenAnswer(
+            access_token="from-the-login",
+            expires_at=0.0,
+            scopes=frozenset(SCOPES),
+            refresh_token=grant.refresh_token,
+        )
+        await shepherd.store_grant(owner, issuer=double.issuer, subject=subject, answer=answer)
+        return grant
+
+    return log_in
