@@ -1,0 +1,63 @@
+"""The hub: JupyterHub as an unprivileged account, and its proxy."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from testbed.mapfile import map_file
+from testbed.probe import https_status
+from testbed.services.base import Service
+
+if TYPE_CHECKING:
+    from testbed.host import Host
+    from testbed.layout import Site
+
+ETC = "/etc/roost"
+HOME = "/var/lib/roost"
+
+
+def services(site: Site) -> list[Service]:
+    """Return the hub's one service; the proxy is the hub's own child."""
+
+    def start(host: Host) -> None:
+        def private(name: str, text: str) -> None:
+            host.write(f"{ETC}/{name}", text, owner="roost", mode=0o600)
+
+        host.run(["install", "-d", "-m", "755", "-o", "roost", ETC])
+        for name in ("host.key", "host.crt"):
+            private(name, host.read(f"/etc/roost/tls/{name}"))
+        private("iam-client-secret", site.secret("iam-client-roost-hub"))
+        private("vault-key", site.secret("vault-key", _fernet_key))
+        private("crypt-key", site.secret("crypt-key", lambda: secrets.token_hex(32)))
+        private("watch-htcondor.token", site.secret("watch-htcondor.token", lambda: ""))
+        host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
+        host.spawn(
+            "hub",
+            [
+                *("/opt/roost/bin/jupyterhub", "--config"),
+                "/srv/roost/hub-config/jupyterhub_config.py",
+            ],
+            user="roost",
+            cwd=HOME,
+            env={
+                "HOME": HOME,
+                "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/bin:/bin",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "ROOST_ETC": ETC,
+                "ROOST_IAM_ISSUER": site.issuer,
+                "ROOST_IAM_CLIENT_ID": "roost-hub",
+                "ROOST_HUB_URL": site.hub_url,
+            },
+        )
+
+    def ready(host: Host) -> bool:
+        return host.alive("hub") and https_status(site.folders, "hub", "/hub/health") == 200
+
+    return [Service("hub", "hub", start, ready, after=("iam",), timeout=60)]
+
+
+def _fernet_key() -> str:
+    import base64  # noqa: PLC0415 - used once in a run
+
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

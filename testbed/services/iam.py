@@ -1,0 +1,73 @@
+"""The identity provider: npm's oidc-provider, shaped like INDIGO IAM's WLCG profile."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from testbed.probe import https_status
+from testbed.services.base import Service
+
+if TYPE_CHECKING:
+    from testbed.host import Host
+    from testbed.layout import Site
+
+
+def clients(site: Site) -> list[dict[str, object]]:
+    """Return the clients that are registered at the provider, with their secrets."""
+    login = ["authorization_code", "refresh_token"]
+    test = "https://test.roost.test/callback"
+    rows: list[tuple[str, str, list[str], int | None]] = [
+        (
+            "roost-hub",
+            f"{site.hub_url}/hub/oauth_callback",
+            [*login, "client_credentials"],
+            None,
+        ),
+        ("roost-test", test, login, None),
+        ("roost-test-short", test, login, 20),
+    ]
+    return [
+        {
+            "client_id": name,
+            "client_secret": site.secret(f"iam-client-{name}"),
+            "redirect_uris": [redirect],
+            "grant_types": grants,
+        }
+        | ({"access_token_ttl": lifetime} if lifetime else {})
+        for name, redirect, grants, lifetime in rows
+    ]
+
+
+def services(site: Site) -> list[Service]:
+    """Return the provider's one service."""
+
+    def start(host: Host) -> None:
+        host.run(["install", "-d", "-m", "700", "-o", "iam", "/etc/iam", "/var/lib/iam"])
+        for name in ("host.key", "host.crt"):
+            host.write(
+                f"/etc/iam/{name}", host.read(f"/etc/roost/tls/{name}"), owner="iam", mode=0o600
+            )
+        host.write("/etc/iam/clients.json", json.dumps(clients(site)), owner="iam", mode=0o600)
+        host.spawn(
+            "iam",
+            ["node", "/srv/roost/testbed/iam/server.mjs"],
+            user="iam",
+            env={
+                "IAM_ISSUER": site.issuer,
+                "IAM_PORT": "8443",
+                "IAM_TLS_KEY": "/etc/iam/host.key",
+                "IAM_TLS_CERT": "/etc/iam/host.crt",
+                "IAM_PEOPLE": "/srv/roost/testbed/people.json",
+                "IAM_CLIENTS": "/etc/iam/clients.json",
+                "IAM_KEYS": "/var/lib/iam/keys.json",
+                "IAM_STATE": "/var/lib/iam/state.json",
+                "IAM_MODULES": "/opt/npm/node_modules",
+            },
+        )
+
+    def ready(host: Host) -> bool:
+        path = "/.well-known/openid-configuration"
+        return host.alive("iam") and https_status(site.folders, "iam", path) == 200
+
+    return [Service("iam", "iam", start, ready)]
