@@ -1,0 +1,142 @@
+"""What all spawners of one hub share: the site file, the clusters, and their watchers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from roost_spawner.errors import SiteError
+from roost_spawner.sessions import registry
+from roost_spawner.site.loader import SiteFile
+from roost_spawner.site.models import HTCondorCluster, SlurmCluster
+from roost_spawner.watch import Watcher
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from roost_shepherd.shepherd import Shepherd
+
+    from roost_spawner.clusters.base import Cluster
+    from roost_spawner.site.models import Site
+
+    Build = Callable[[str, HTCondorCluster | SlurmCluster, "Engine"], Cluster]
+
+
+def build_cluster(name: str, model: HTCondorCluster | SlurmCluster, engine: Engine) -> Cluster:
+    """Return the cluster that a part of the site file describes."""
+    hub_id = engine.site.hub_id
+    if isinstance(model, HTCondorCluster):
+        from roost_spawner.clusters.htcondor.pool import HTCondorPool  # noqa: PLC0415 - a family is loaded if used
+
+        return HTCondorPool(
+            name=name,
+            hub_id=hub_id,
+            collector=model.collector,
+            schedd=model.schedd,
+            audience=model.audience,
+            watch_token=model.watch_token,
+            ca_file=model.ca_file,
+            log=engine.log,
+        )
+    from roost_spawner.clusters.slurm.client import SlurmBroker  # noqa: PLC0415 - likewise
+
+    async def watch_token() -> str:
+        token = await engine.shepherd.service_token(
+            audience=model.audience, scopes=("compute.read",)
+        )
+        return token.value
+
+    return SlurmBroker(
+        name=name,
+        hub_id=hub_id,
+        broker=model.broker,
+        audience=model.audience,
+        watch_token=watch_token,
+        ca_file=model.ca_file,
+        log=engine.log,
+    )
+
+
+class Engine:
+    """The shared part of a hub.
+
+    Parameters
+    ----------
+    site_file
+        Path of the site file.
+    shepherd
+        Who keeps the tokens.
+    log
+        The hub's log.
+    build
+        Makes a cluster from its part of the site file.
+    """
+
+    def __init__(
+        self,
+        site_file: Path,
+        shepherd: Shepherd,
+        log: logging.Logger,
+        build: Build = build_cluster,
+    ) -> None:
+        self.shepherd = shepherd
+        self.log = log
+        self.file = SiteFile(site_file, log)
+        self._build = build
+        self._clusters: dict[str, tuple[HTCondorCluster | SlurmCluster, Cluster]] = {}
+        self._watchers: dict[str, Watcher] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def site(self) -> Site:
+        """The site file as it is now."""
+        return self.file.site
+
+    def cluster(self, name: str) -> Cluster:
+        """Return a cluster by name.
+
+        One that was taken out of the site file stays for the sessions that it still has.
+        """
+        model = self.site.clusters.get(name)
+        known = self._clusters.get(name)
+        if model is None:
+            if known is None:
+                raise SiteError(f"The site file has no cluster {name!r} any more.")
+            return known[1]
+        if known is not None and known[0] == model:
+            return known[1]
+        made = self._build(name, model, self)
+        self._clusters[name] = (model, made)
+        if known is not None:
+            task = asyncio.ensure_future(known[1].close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        return made
+
+    def watcher(self, name: str) -> Watcher:
+        """Return the one watcher of a cluster."""
+        if name not in self._watchers:
+            self._watchers[name] = Watcher(name, lambda: self.cluster(name), registry, self.log)
+        return self._watchers[name]
+
+    async def close(self) -> None:
+        """Release clusters and watchers."""
+        for watcher in self._watchers.values():
+            await watcher.close()
+        for _, cluster in self._clusters.values():
+            await cluster.close()
+
+
+_engines: dict[Path, Engine] = {}
+
+
+def shared_engine(
+    site_file: Path, shepherd: Shepherd, log: logging.Logger, build: Build = build_cluster
+) -> Engine:
+    """Return the one engine of this process for a site file."""
+    engine = _engines.get(site_file)
+    if engine is None or engine.shepherd is not shepherd:
+        engine = _engines[site_file] = Engine(site_file, shepherd, log, build)
+    return engine

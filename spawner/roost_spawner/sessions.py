@@ -1,0 +1,380 @@
+"""The life of one session: what it is, what is kept of it when, and how a job's state changes it.
+
+``preparing → queued → starting → running → (evicting →) ended``; ``held``, ``suspended``,
+``unknown`` and ``unreachable`` beside it.  No I/O: the spawner keeps records in the hub's database
+and acts on the scheduler; this module says what to keep and how to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import secrets
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roost_spawner.clusters.base import JobState, JobView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from roost_spawner.clusters.base import Cluster
+
+Place = tuple[str, str]
+"""User name and server name."""
+
+# A listing may show a job as it was a moment before its agent called us.
+_LISTING_LAG = 10.0
+
+
+class SessionState(enum.StrEnum):
+    """Where a session stands."""
+
+    PREPARING = "preparing"
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    EVICTING = "evicting"
+    HELD = "held"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An access token that the session gets."""
+
+    audience: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What must survive the hub: kept in the spawner's state, committed at each step.
+
+    It holds hashes only; no secret can be read out of the database.
+    """
+
+    id: str
+    hub_id: str
+    cluster: str
+    profile: str
+    account: str
+    issuer: str = ""
+    subject: str = ""
+    python: str = ""
+    workdir: str | None = None
+    wishes: dict[str, Wish] = field(default_factory=dict)
+    needs_ticket: bool = False
+    token_hash: str = ""
+    """SHA-256 of the server's API token: who may speak for this session."""
+    ticket_hash: str = ""
+    key_hash: str = ""
+    """SHA-256 of the key that proved to be the job; no other gets the bundle."""
+    submitting: bool = False
+    """A submit was begun: from here on there may be a job, whether we know its id or not."""
+    job_id: str = ""
+    started: bool = False
+    """The job's code has run; it must never run a second time."""
+    ready: bool = False
+    over: bool = False
+    """Its server has ended, or will not come up; the job may still be there."""
+    left: bool = False
+    """The spawner has let go of it; only the removal of the job is still to be confirmed."""
+    state: SessionState = SessionState.PREPARING
+    node: str = ""
+    slot: str = ""
+    port: int = 0
+    why: str = ""
+    """Why it waits or ended, a sentence for the user."""
+
+    @property
+    def mark(self) -> str:
+        """The session mark that the job bears."""
+        return f"{self.hub_id}/{self.id}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the scheduler confirmed the end, or there never was a job."""
+        return self.state is SessionState.ENDED
+
+    def rightful(self, view: JobView) -> bool:
+        """Whether a job is the one that this session submitted: a copied mark is nobody's.
+
+        The Slurm controller does not record a token's subject; there the owner stands for it.
+        """
+        same = view.mark == self.mark and view.owner == self.account
+        if self.needs_ticket:
+            return same
+        return same and view.subject == self.subject and view.issuer == self.issuer
+
+    def to_state(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Record:
+        """Return a record as an older or newer hub may have kept it."""
+        known = {item.name for item in fields(cls)}
+        values = {name: value for name, value in state.items() if name in known}
+        values["state"] = SessionState(values.get("state", SessionState.UNKNOWN))
+        values["wishes"] = {name: Wish(**wish) for name, wish in values.get("wishes", {}).items()}
+        return cls(**values)
+
+
+def new_id() -> str:
+    """Return a session's id: opaque, since anyone can read a queue."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look at the job comes to."""
+
+    state: SessionState
+    why: str = ""
+    over: bool = False
+    """Whether the session is over though its job may still be there: remove the job."""
+
+
+_PLAIN = {
+    JobState.STARTING: SessionState.STARTING,
+    JobState.EVICTING: SessionState.EVICTING,
+    JobState.SUSPENDED: SessionState.SUSPENDED,
+    JobState.UNKNOWN: SessionState.UNKNOWN,
+}
+
+
+def judge(record: Record, view: JobView) -> Verdict:
+    """Return what the scheduler's view of the job means for the session.  Pure."""
+    match view.state:
+        case JobState.ENDED:
+            return Verdict(SessionState.ENDED, view.reason or "The job has ended.", over=True)
+        case JobState.RUNNING:
+            state = SessionState.RUNNING if record.ready else SessionState.STARTING
+            return Verdict(state, view.reason)
+        case JobState.HELD:
+            reason = view.reason or "The batch system put the job on hold."
+            # Released, it would start a second session; and a notebook never waits to be released.
+            return Verdict(SessionState.HELD, reason, over=True)
+        case JobState.QUEUED if record.started:
+            reason = view.reason or "The node was taken back and the job went back to the queue."
+            return Verdict(SessionState.EVICTING, reason, over=True)
+        case JobState.QUEUED:
+            return Verdict(SessionState.QUEUED, view.reason)
+        case _:
+            return Verdict(_PLAIN[view.state], view.reason)
+
+
+class Host(Protocol):
+    """Who acts for a session: its spawner."""
+
+    def keep(self) -> None:
+        """Commit the records."""
+        ...
+
+    def session_over(self, session: Session) -> None:
+        """Act on a session that is over: tell the hub, and see its job off."""
+        ...
+
+    def cluster(self, session: Session) -> Cluster:
+        """Return the cluster that has the session's job."""
+        ...
+
+    async def bundle(self, session: Session) -> dict[str, Any]:
+        """Return what the agent needs to start the server."""
+        ...
+
+    async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
+        """Return fresh access tokens by name."""
+        ...
+
+
+# What changes with each look at the scheduler and is not worth a commit.
+_VOLATILE = frozenset({"state", "why", "node", "slot"})
+
+
+class Session:
+    """A record, who acts for it, and who waits for it to change.
+
+    Parameters
+    ----------
+    record
+        What is kept.
+    place
+        Whose server it is.
+    host
+        The spawner.
+    """
+
+    def __init__(self, record: Record, place: Place, host: Host) -> None:
+        self.record = record
+        self.place = place
+        self.host = host
+        self.news: list[tuple[int, str]] = []
+        """Progress in percent and words, each said once, for the pending page."""
+        self.reachable = True
+        self.misses = 0
+        self.submitted_at = 0.0
+        """When the submit was answered; infinite while it runs: no listing is newer than that."""
+        self.started_at = 0.0
+        self.stopping = False
+        """The user or the hub wants it to end: the agent's next call is answered 410."""
+        self.log_tail = ""
+        """The server's last lines, if it failed; never kept."""
+        self.explain_after = 0.0
+        self.submission: asyncio.Task[None] | None = None
+        self.farewell: asyncio.Task[None] | None = None
+        self.notice: asyncio.Future[Any] | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def update(self, **changes: Any) -> None:
+        """Change the record, keep what must be kept, wake who waits."""
+        old = self.record
+        self.record = replace(old, **changes)
+        if self.record == old:
+            return
+        if any(getattr(old, name) != changes[name] for name in changes.keys() - _VOLATILE):
+            self.host.keep()
+        self.wake()
+        if self.record.over and not old.over:
+            self.host.session_over(self)
+
+    def say(self, percent: int, message: str) -> None:
+        """Tell the user something, once."""
+        if all(message != said for _, said in self.news):
+            # Progress never runs backwards, whatever order things are noticed in.
+            percent = max([percent, *(done for done, _ in self.news)])
+            self.news.append((percent, message))
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake who waits for a change."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def changed(self, limit: float | None = None) -> None:
+        """Wait for the next change, at most `limit` seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait([waiter], timeout=limit)
+        finally:
+            self._waiters.discard(waiter)
+
+    async def until(self, condition: Callable[[Record], bool], limit: float | None = None) -> bool:
+        """Wait until the record meets a condition; whether it does in time."""
+        deadline = None if limit is None else time.monotonic() + limit
+        while not condition(self.record):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            await self.changed(left)
+        return True
+
+    def observe(self, view: JobView, asked_at: float) -> None:
+        """Take note of how the scheduler shows the job.
+
+        Parameters
+        ----------
+        view
+            The job.
+        asked_at
+            When the query began (``time.monotonic``): an older picture overrules nothing newer.
+        """
+        self.reachable, self.misses = True, 0
+        record = self.record
+        if record.ended:
+            return
+        stale = asked_at < self.started_at + _LISTING_LAG
+        if view.state is JobState.QUEUED and record.started and stale:
+            return
+        verdict = judge(record, view)
+        runs = view.state in {JobState.STARTING, JobState.RUNNING}
+        self.update(
+            job_id=view.job_id,
+            state=verdict.state,
+            why=verdict.why if verdict.why or not record.over else record.why,
+            over=record.over or verdict.over,
+            node=view.node or record.node,
+            slot=view.slot or record.slot,
+        )
+        if verdict.why and not record.ready:
+            self.say(20, verdict.why)
+        if runs and not record.ready and view.node:
+            where = f"{view.node.partition('.')[0]}" + (f", {view.slot}" if view.slot else "")
+            self.say(45, f"Your job runs on {where}.")
+
+    def missed(self, asked_at: float) -> None:
+        """Take note that a successful listing did not show the job; twice means it is gone."""
+        self.reachable = True
+        if asked_at < self.submitted_at or self.record.ended:
+            return
+        self.misses += 1
+        if self.misses >= 2:
+            self.end("The batch system no longer knows the job: it has ended or was removed.")
+
+    def unreachable(self, sentence: str) -> None:
+        """Take note that the scheduler does not answer.  Unknown is not dead."""
+        if self.reachable and not self.record.ended:
+            self.reachable = False
+            if not self.record.ready:
+                self.say(0, sentence)
+            self.wake()
+
+    def event(self, kind: str, reason: str, log_tail: str) -> None:
+        """Take note of what the agent says happens to its server."""
+        if kind == "evicting":
+            self.update(state=SessionState.EVICTING, why=f"Your session is ending: {reason}.")
+            return
+        why = f"Your session's {reason.removeprefix('the ')}."
+        self.log_tail = log_tail
+        self.update(over=True, why=self.record.why if kind == "ended" and self.record.why else why)
+
+    def end(self, why: str) -> None:
+        """Take note that the scheduler confirmed: there is no job."""
+        self.update(state=SessionState.ENDED, over=True, why=self.record.why or why)
+
+
+class Registry:
+    """Every session of this hub process that is not over and done with, by id."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._sessions.values()))
+
+    def add(self, session: Session) -> None:
+        """Take a session in."""
+        self._sessions[session.record.id] = session
+
+    def get(self, session_id: str) -> Session | None:
+        """Return a session by id."""
+        return self._sessions.get(session_id)
+
+    def discard(self, session: Session) -> None:
+        """Forget a session.  Its job's end has been confirmed."""
+        self._sessions.pop(session.record.id, None)
+
+    def at(self, place: Place) -> list[Session]:
+        """Return the sessions of one named server: its own, and any whose job is still leaving."""
+        return [session for session in self._sessions.values() if session.place == place]
+
+    def on(self, cluster: str) -> list[Session]:
+        """Return the sessions whose jobs a cluster has or may have."""
+        return [
+            session
+            for session in self._sessions.values()
+            if session.record.cluster == cluster
+            and session.record.submitting
+            and not session.record.ended
+        ]
+
+
+registry = Registry()
+"""The hub process's own."""
