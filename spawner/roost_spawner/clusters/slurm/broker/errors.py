@@ -30,6 +30,8 @@ class BrokerError(Exception):
     status = 500
     challenge: str | None = None
     """Error code for the ``WWW-Authenticate`` header (RFC 6750, section 3.1)."""
+    kind: str | None = None
+    """For programs: which of several errors with this status it is."""
 
     def __init__(self, sentence: str, *, detail: str = "") -> None:
         super().__init__(f"{sentence} [{detail}]" if detail else sentence)
@@ -81,6 +83,8 @@ class JobNotFound(BrokerError):
     """Slurm has no job of that number, or forgot it."""
 
     status = 404
+    # Any proxy can answer 404; only this one may make a hub forget a job.
+    kind = "no_such_job"
 
 
 class SchedulerFailed(BrokerError):

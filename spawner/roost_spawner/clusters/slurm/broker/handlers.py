@@ -60,16 +60,18 @@ class BaseHandler(web.RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002  tornado's signature
         """Answer a failure with ``{"error": sentence}``."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        sentence = "The broker failed; its log says why."
+        answer = {"error": "The broker failed; its log says why."}
         if isinstance(error, BrokerError):
             self.set_status(error.status)
-            sentence = error.sentence
+            answer["error"] = error.sentence
+            if error.kind:
+                answer["kind"] = error.kind
             self._challenge(error)
             if error.status == 503:
                 self.set_header("Retry-After", _RETRY_AFTER)
         elif isinstance(error, web.HTTPError):
-            sentence = f"{self.request.path} does not take {self.request.method} like this."
-        self.finish(json.dumps({"error": sentence}))
+            answer["error"] = f"{self.request.path} does not take {self.request.method} like this."
+        self.finish(json.dumps(answer))
 
     def _challenge(self, error: BrokerError) -> None:
         """Say what would be taken (RFC 6750, section 3)."""

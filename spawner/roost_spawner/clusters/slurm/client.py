@@ -1,0 +1,204 @@
+"""A Slurm cluster, as the hub sees it: the broker's API."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from roost_shepherd.errors import ShepherdError
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPInputError
+
+from roost_spawner.clusters.base import Capacity, JobState, Pool
+from roost_spawner.clusters.slurm import states, submit
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from roost_spawner.clusters.base import JobId, JobRequest, JobView
+
+_MAX_ANSWER = 64 * 1024 * 1024  # thousands of sessions, some 500 bytes each
+_MAX_CLIENTS = 64
+
+
+class SlurmBroker:
+    """A cluster behind a broker.
+
+    Parameters
+    ----------
+    name
+        As the site file calls it.
+    hub_id
+        The hub's own part of every session mark.
+    broker
+        URL of the broker.
+    audience
+        What tokens for it are made out to.
+    watch_token
+        Returns the watcher's access token, with the scope compute.read only.
+    ca_file
+        CA certificates for the broker, if not the system's.
+    log
+        Where to say what has no name.
+    timeout
+        Seconds for one call; longer than the broker's own for Slurm, to get its answer.
+    """
+
+    submit_scopes: Sequence[str] = ("compute.create", "compute.cancel")
+    needs_ticket = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        hub_id: str,
+        broker: str,
+        audience: str,
+        watch_token: Callable[[], Awaitable[str]],
+        ca_file: str | Path | None = None,
+        log: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+        timeout: float = 20.0,
+    ) -> None:
+        self.name = name
+        self.audience = audience
+        self._hub_id = hub_id
+        self._url = broker.rstrip("/")
+        self._watch_token = watch_token
+        self._ca_certs = str(ca_file) if ca_file else None
+        self._log = log or logging.getLogger(__name__)
+        self._timeout = timeout
+        self._http: AsyncHTTPClient | None = None
+        self._told: set[str] = set()
+
+    async def submit(self, request: JobRequest, *, token: str) -> JobId:
+        """Submit as the user whose `token` this is, and return the job's id."""
+        answer = await self._call("POST", "/v1/jobs", token, body=submit.payload(request))
+        job_id = answer.get("job_id") if answer else None
+        if not isinstance(job_id, str) or not job_id:
+            raise ClusterUnreachable(
+                f"{self.name} took the job and did not say its number.", detail="no job_id"
+            )
+        return job_id
+
+    async def cancel(self, job_id: JobId, *, token: str) -> None:
+        """Remove a job as its owner; a job that is gone already is no error."""
+        await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", token)
+
+    async def watch(self) -> Mapping[JobId, JobView]:
+        """Return every job of this hub, in one query, under the watcher's own identity."""
+        path = f"/v1/jobs?hub={quote(self._hub_id, safe='')}"
+        answer = await self._call("GET", path, await self._token())
+        found = answer.get("jobs") if answer else None
+        if not isinstance(found, list):
+            raise ClusterUnreachable(
+                f"The broker of {self.name} gives no list of jobs.", detail=f"GET {path}"
+            )
+        views = (self._view(record) for record in found)
+        return {view.job_id: view for view in views}
+
+    async def look(self, job_id: JobId) -> JobView | None:
+        """Return one job as it is now; None if Slurm has no such job."""
+        path = f"/v1/jobs/{quote(job_id, safe='')}"
+        record = await self._call("GET", path, await self._token())
+        return None if record is None else self._view(record)
+
+    async def explain(self, job_id: JobId) -> str:
+        """Return why a job does not start, as a sentence; empty if nothing is known."""
+        view = await self.look(job_id)
+        return "" if view is None else view.reason
+
+    async def capacity(self) -> Capacity:
+        """Return what is free, by partition; ``total`` and ``free`` count CPUs."""
+        answer = await self._call("GET", "/v1/capacity", await self._token())
+        found = answer.get("partitions") if answer else None
+        if not isinstance(found, dict):
+            raise ClusterUnreachable(
+                f"The broker of {self.name} does not tell its capacity.", detail="no partitions"
+            )
+        return Capacity(
+            {
+                partition: Pool(
+                    total=pool["cpus_total"],
+                    free=pool["cpus_free"],
+                    gpus_total=pool["gpus_total"],
+                    gpus_free=pool["gpus_free"],
+                )
+                for partition, pool in found.items()
+            }
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    async def _token(self) -> str:
+        try:
+            return await self._watch_token()
+        except ShepherdError as error:
+            raise ClusterUnreachable(
+                f"{self.name} cannot be asked at the moment: the hub has no token for it.",
+                detail=str(error),
+            ) from None
+
+    def _view(self, record: Mapping[str, Any]) -> JobView:
+        view = states.view(record)
+        if view.state is JobState.UNKNOWN and view.detail not in self._told:
+            self._told.add(view.detail)
+            self._log.warning("%s: a job state without a name: %s", self.name, view.detail)
+        return view
+
+    async def _call(
+        self, method: str, path: str, token: str, *, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """Ask the broker; None means that there is no such job."""
+        if self._http is None:
+            self._http = AsyncHTTPClient(
+                force_instance=True, max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER
+            )
+        request = HTTPRequest(
+            self._url + path,
+            method=method,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            body=None if body is None else json.dumps(body),
+            connect_timeout=self._timeout,
+            request_timeout=self._timeout,
+            follow_redirects=False,
+            ca_certs=self._ca_certs,
+        )
+        place = f"{method} {path.partition('?')[0]}"
+        try:
+            response = await self._http.fetch(request, raise_error=False)
+        except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
+            # ``from None``: the error holds the request, and with it the token.
+            raise ClusterUnreachable(
+                f"{self.name} does not answer at the moment.",
+                detail=f"{place}: {type(error).__name__}: {str(error)[:200]}",
+            ) from None
+        answer = _object(response.body)
+        if response.code < 300:
+            return answer or {}
+        told = str((answer or {}).get("error") or "")[:500]
+        detail = f"{place}: HTTP {response.code} {told}".rstrip()
+        if response.code == 404 and answer and answer.get("kind") == "no_such_job":
+            return None
+        if response.code in (401, 403):
+            raise NotAuthorized(told or f"{self.name} does not take your identity.", detail=detail)
+        if response.code >= 500 or response.code == 429 or not told:
+            raise ClusterUnreachable(
+                told or f"{self.name} cannot be asked at the moment.", detail=detail
+            )
+        raise ClusterRefused(told, detail=detail)
+
+
+def _object(body: bytes | None) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,220 @@
+"""What Slurm says about a job, in the words that all clusters share.  Pure.
+
+Sources: squeue(1), sections "Job state codes" and "Job reason codes" (24.11); the state flags are
+``JOB_STATE_FLAGS`` of ``slurm.h``.  A state without a name here is UNKNOWN, never dead.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from roost_spawner.clusters.base import JobState, JobView
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LIVE = frozenset(("PENDING", "RUNNING", "SUSPENDED"))
+_FINAL = frozenset(
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "TIMEOUT",
+    )
+)
+# Flags stand beside a base state.
+_LEAVING = frozenset(("COMPLETING", "STAGE_OUT"))
+_HELD = frozenset(("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
+_NOT_UP_YET = frozenset(("CONFIGURING", "POWER_UP_NODE"))
+_REQUEUED = frozenset(("REQUEUED", "REQUEUE_FED"))
+_HARMLESS = frozenset(
+    ("LAUNCH_FAILED", "RECONFIG_FAIL", "RESIZING", "REVOKED", "SIGNALING", "UPDATE_DB")
+)
+
+_HELD_REASONS = frozenset(
+    ("JobHeldAdmin", "JobHeldUser", "JobHoldMaxRequeue", "launch_failed_requeued_held")
+)
+
+_EXIT_CANNOT_EXECUTE = 126  # POSIX shell, section 2.8.2
+_EXIT_NOT_FOUND = 127
+_EXIT_NO_AGENT = 75  # EX_TEMPFAIL of sysexits(3), as the bootstrap ends
+
+_WAITING: Mapping[str, str] = MappingProxyType(
+    {
+        "AssociationJobLimit": "Your account has as many jobs as it may have.",
+        "BadConstraints": "No node of this cluster has what was asked for.",
+        "BeginTime": "The job's begin time has not come yet.",
+        "Cleaning": "Slurm is still cleaning up after an earlier run.",
+        "Dependency": "The job waits for another job.",
+        "DependencyNeverSatisfied": "The job waits for another job that can never end well.",
+        "InvalidAccount": "Slurm does not know the account that was asked for.",
+        "InvalidQOS": "Slurm does not know the quality of service that was asked for.",
+        "JobArrayTaskLimit": "As many jobs as may run at once are running.",
+        "JobHeldAdmin": "An administrator holds the job.",
+        "JobHeldUser": "The job is held at its owner's wish.",
+        "JobHoldMaxRequeue": "The job was put back too often and is held.",
+        "JobLaunchFailure": "The job could not be started on its node.",
+        "Licenses": "The job waits for a licence.",
+        "MaxMemPerLimit": "More memory was asked for than a job may have.",
+        "NodeDown": "A node that the job needs is down.",
+        "PartitionDown": "The partition is out of service.",
+        "PartitionInactive": "The partition starts no jobs at the moment.",
+        "PartitionNodeLimit": "The partition does not allow as many nodes.",
+        "PartitionTimeLimit": "More time was asked for than the partition allows.",
+        "Priority": "Other jobs come first.",
+        "Prolog": "The node is being prepared.",
+        "QOSNotAllowed": "This quality of service may not be used here.",
+        "ReqNodeNotAvail": "The nodes are down, being drained, or reserved.",
+        "Reservation": "The job waits for its reservation.",
+        "ReservationDeleted": "The reservation that was asked for is gone.",
+        "Resources": "Nothing is free at the moment; yours is next.",
+        "launch_failed_requeued_held": "The job could not be started on its node, and is held.",
+    }
+)
+
+_LIMITS: tuple[tuple[str, str], ...] = (
+    ("QOS", "A limit of your quality of service is reached"),
+    ("Assoc", "A limit of your account is reached"),
+    ("AssocGrp", "A limit of your group is reached"),
+)
+
+_ENDINGS: tuple[tuple[str, str], ...] = (
+    ("TIMEOUT", "The time limit{after} was reached."),
+    ("NODE_FAIL", "{node} failed."),
+    ("BOOT_FAIL", "{node} failed."),
+    ("OUT_OF_MEMORY", "The session used more memory than it had asked for."),
+    ("PREEMPTED", "{node} was needed for a job that comes first."),
+    ("DEADLINE", "The job's deadline has passed."),
+    ("CANCELLED", "The job was cancelled."),
+    ("COMPLETED", "The server has ended."),
+)
+
+
+def view(record: Mapping[str, Any]) -> JobView:
+    """Turn one job of the broker's answer into a view.
+
+    Parameters
+    ----------
+    record
+        As ``GET /v1/jobs`` shows it.
+    """
+    words = frozenset(str(word) for word in record.get("state") or ())
+    reason = str(record.get("reason") or "")
+    state = state_of(words, reason)
+    return JobView(
+        job_id=str(record["job_id"]),
+        state=state,
+        mark=record.get("comment") or None,
+        owner=record.get("user") or None,
+        node=record.get("node") or None,
+        slot=record.get("partition") or None,
+        reason=sentence(state, words, record),
+        detail=detail(record),
+    )
+
+
+def state_of(words: frozenset[str], reason: str = "") -> JobState:
+    """Return the state that a base state and its flags amount to."""
+    base = next(iter(words & (_LIVE | _FINAL)), None)
+    if base is None or len(words & (_LIVE | _FINAL)) > 1:
+        return JobState.UNKNOWN
+    flags = words - {base}
+    return _final_state(flags) if base in _FINAL else _live_state(base, flags, reason)
+
+
+def _final_state(flags: frozenset[str]) -> JobState:
+    gone_soon = _LEAVING | _REQUEUED | _HELD
+    if flags - gone_soon - _HARMLESS:
+        return JobState.UNKNOWN
+    # Slurm still ends its processes, or means to run it again: not gone yet.
+    return JobState.EVICTING if flags & gone_soon else JobState.ENDED
+
+
+def _live_state(base: str, flags: frozenset[str], reason: str) -> JobState:
+    """Take a job that lives, whatever flags without a name it has besides."""
+    if base == "PENDING":
+        held = bool(flags & _HELD) or reason in _HELD_REASONS
+        return JobState.HELD if held else JobState.QUEUED
+    if flags & _LEAVING:
+        return JobState.EVICTING
+    if base == "SUSPENDED" or "STOPPED" in flags:
+        return JobState.SUSPENDED
+    return JobState.STARTING if flags & _NOT_UP_YET else JobState.RUNNING
+
+
+def sentence(state: JobState, words: frozenset[str], record: Mapping[str, Any]) -> str:
+    """Say in plain words why a job waits or ended; empty if there is nothing to say."""
+    if state in (JobState.QUEUED, JobState.HELD):
+        return waiting(str(record.get("reason") or ""))
+    if state is JobState.STARTING:
+        return "The node is being prepared."
+    if state is JobState.SUSPENDED:
+        return "Slurm has suspended the job."
+    if state is JobState.UNKNOWN:
+        return f"Slurm reports the state {'+'.join(sorted(words)) or 'nothing'}."
+    if state in (JobState.ENDED, JobState.EVICTING):
+        return ending(words, record)
+    return ""
+
+
+def waiting(reason: str) -> str:
+    """Say why a job does not start, by Slurm's reason code."""
+    if reason in ("", "None"):
+        return ""
+    if reason in _WAITING:
+        return _WAITING[reason]
+    for prefix, words in sorted(_LIMITS, reverse=True):
+        if reason.startswith(prefix):
+            return f"{words} ({reason})."
+    return f"Slurm says: {reason}."
+
+
+def ending(words: frozenset[str], record: Mapping[str, Any]) -> str:
+    """Say why a job ended or is being ended."""
+    if "FAILED" in words:
+        return _failure(record)
+    node, limit = record.get("node"), record.get("limit")
+    for word, template in _ENDINGS:
+        if word in words:
+            return template.format(
+                node=f"The node {node}" if node else "The node",
+                after=f" of {limit} minutes" if limit else "",
+            )
+    return "The job is being ended."
+
+
+def _failure(record: Mapping[str, Any]) -> str:
+    if record.get("reason") == "BadConstraints":
+        return _WAITING["BadConstraints"]
+    number = record.get("signal")
+    if number:
+        return f"The job was ended by signal {number}."
+    code = record.get("exit_code")
+    if code in (_EXIT_CANNOT_EXECUTE, _EXIT_NOT_FOUND):
+        where = record.get("node") or "the node"
+        return f"The profile's Python is not there, or cannot run, on {where}."
+    if code == _EXIT_NO_AGENT:
+        return (
+            f"{record.get('node') or 'The node'} could not load the session's agent from the hub."
+        )
+    if code is None:
+        return "The job failed."
+    return f"The job failed with exit status {code}."
+
+
+def detail(record: Mapping[str, Any]) -> str:
+    """Return the same in Slurm's own words."""
+    parts = ["+".join(str(word) for word in record.get("state") or ()) or "no state"]
+    for name in ("reason", "description"):
+        value = record.get(name)
+        if value and value != "None" and value not in parts:
+            parts.append(str(value))
+    numbers = ("exit_code", "signal")
+    parts.extend(f"{name} {record[name]}" for name in numbers if record.get(name))
+    return ", ".join(parts)
