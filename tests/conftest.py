@@ -1,0 +1,60 @@
+"""Fixtures for every tier; the testbed is brought up by the first test that asks for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from testbed import lifecycle
+from testbed.demo.person import Person
+from testbed.layout import REPOSITORY, Folders, Site
+
+TIERS = ("unit", "hub", "chart", "pool", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the quick tiers first, and refuse a test that belongs to none."""
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            raise pytest.UsageError(f"{item.nodeid} has no marker; give it one of {TIERS}")
+    items.sort(key=lambda item: max(i for i, t in enumerate(TIERS) if item.get_closest_marker(t)))
+
+
+@pytest.fixture(scope="session")
+def testbed(request: pytest.FixtureRequest) -> Site:
+    """The testbed, up.  Taken down at the end, unless it was up before or is to be kept."""
+    folders = Folders.default()
+    was_up = lifecycle.site(folders).hosts["hub"].pid() is not None
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print("\nbringing the testbed up ...", flush=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "testbed", "up"], cwd=REPOSITORY, check=False
+        )
+    if done.returncode:
+        pytest.fail(f"`python -m testbed up` ended with {done.returncode}", pytrace=False)
+    yield lifecycle.site(folders)
+    if not was_up and not os.environ.get("ROOST_TESTBED_KEEP"):
+        with capture.global_and_fixture_disabled():
+            subprocess.run([sys.executable, "-m", "testbed", "down"], cwd=REPOSITORY, check=True)
+
+
+@pytest.fixture
+async def person(testbed: Site):
+    """Return people of the testbed by name, each with a cookie jar of their own."""
+    open_people: list[Person] = []
+
+    def named(name: str) -> Person:
+        password = next(p.password for p in testbed.people if p.name == name)
+        found = Person(
+            name, password, hub=testbed.hub_url, ca_file=str(testbed.folders.ca_certificate)
+        )
+        open_people.append(found)
+        return found
+
+    yield named
+    for one in open_people:
+        await one.__aexit__(None, None, None)
