@@ -104,9 +104,12 @@ class Shepherd(LoggingConfigurable):
         help="Keys of 32 bytes in hex or base64, the newest first. From the environment variable "
         "ROOST_VAULT_KEYS, separated by ';', if not set here.",
     ).tag(config=True)
-    lease = Float(LEASE, help="Seconds after which another process may renew a grant.").tag(
-        config=True
-    )
+    lease = Float(
+        LEASE,
+        min=30.0,
+        help="Seconds after which another process may renew a grant whose renewal never ended. "
+        "Longer than any call to the provider takes, or two processes show one refresh token.",
+    ).tag(config=True)
     parallel = Integer(8, min=1, help="Renewals at once.").tag(config=True)
 
     @default("vault_keys")
