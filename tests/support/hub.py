@@ -5,7 +5,6 @@ Requests go to the hub itself, which is all that logins, pages and the API need.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
@@ -13,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
+from jupyterhub.crypto import CryptKeeper
 from jupyterhub.proxy import Proxy
 from traitlets.config import Config
 
@@ -48,6 +48,9 @@ class InProcessHub(JupyterHub):  # type: ignore[misc]
 
     def init_signal(self) -> None:
         """Leave them alone."""
+
+    def load_config_file(self, *_: object, **__: object) -> None:
+        """Take no file: the configuration was given."""
 
     def init_logging(self) -> None:
         """Let pytest see the log."""
@@ -91,15 +94,21 @@ async def in_process_hub(
     base.JupyterHub.proxy_class = NoProxy
     base.JupyterHub.db_url = f"sqlite:///{folder}/jupyterhub.sqlite"
     base.JupyterHub.cookie_secret = secrets.token_bytes(32)
-    base.JupyterHub.config_file = ""
     base.JupyterHub.spawner_class = "simple"
-    base.CryptKeeper.keys = [secrets.token_bytes(32)]
     base.merge(config)
+    keeper = CryptKeeper.instance()
+    keeper.keys = keeper.keys or [secrets.token_bytes(32)]  # a second hub reads the first one's
     hub = InProcessHub(config=base)
+    await hub.initialize([])
+    await hub.start()
     try:
-        await hub.initialize([])
-        await hub.start()
         yield hub
     finally:
+        hub.http_server.stop()
+        await hub.http_server.close_all_connections()
+        hub.metrics_collector.stop()
+        for callback in hub._periodic_callbacks.values():
+            callback.stop()
         await hub.cleanup()
-        await asyncio.sleep(0)
+        hub.db.close()
+        hub.db.get_bind().dispose()

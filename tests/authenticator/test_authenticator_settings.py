@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from roost_authenticator.authenticator import BASE_SCOPES, CLUSTER_SCOPES, IAMOAuthenticator
+from roost_authenticator.handlers import nonce_of
+from roost_shepherd.errors import ProviderUnreachable, VaultUnusable
+from traitlets import TraitError
+
+pytestmark = pytest.mark.unit
+
+NEEDED = {
+    "issuer": "https://iam.example.org",
+    "client_id": "hub",
+    "client_secret": "secret",
+    "map_file": "/etc/roost/mapfile",
+}
+
+
+def make(**traits):
+    return IAMOAuthenticator(**(NEEDED | traits))
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_what_has_no_default_is_asked_for_by_name(name):
+    with pytest.raises(TraitError, match=name):
+        make(**{name: ""})
+
+
+@pytest.mark.parametrize("issuer", ["http://iam.example.org", "iam.example.org", "https://"])
+def test_an_issuer_without_tls_is_refused(issuer):
+    with pytest.raises(TraitError, match="https://"):
+        make(issuer=issuer)
+
+
+def test_a_second_map_of_names_is_refused():
+    with pytest.raises(TraitError, match="username_map"):
+        make(username_map={"alice": "root"})
+
+
+def test_scopes_are_the_logins_and_the_clusters():
+    assert make().scope == [*BASE_SCOPES, *CLUSTER_SCOPES]
+    assert make(cluster_scopes=["compute.read"]).scope == [*BASE_SCOPES, "compute.read"]
+
+
+def test_whoever_has_an_account_is_let_in_unless_the_site_says_who():
+    assert make().allow_all
+    assert not make(allowed_users={"alice"}).allow_all
+    assert not make(allowed_groups={"/cms"}).allow_all
+    assert make(admin_groups={"/admins"}).allow_all
+
+
+def test_the_secret_is_in_no_representation():
+    assert "secret" not in repr(make(client_secret="a-secret"))
+
+
+def test_a_nonce_follows_from_the_cookie_and_from_nothing_else():
+    assert nonce_of("one") == nonce_of("one")
+    assert nonce_of("one") != nonce_of("two")
+
+
+class FakeShepherd:
+    def __init__(self, said):
+        self.said = said
+
+    async def status(self, owner):
+        if isinstance(self.said, Exception):
+            raise self.said
+        return SimpleNamespace(state=self.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "stands"),
+    [
+        ("live", True),
+        ("retrying", True),
+        ("none", True),
+        ("needs_login", False),
+        ("aup_required", False),
+        ("suspended", False),
+        ("revoked", False),
+        (ProviderUnreachable("away"), True),
+        (VaultUnusable("locked"), True),
+        (RuntimeError("a bug"), True),
+    ],
+)
+async def test_only_the_end_of_the_grant_ends_a_login(monkeypatch, said, stands):
+    authenticator = make()
+    # The trait takes a Shepherd only; what it would say is all that matters here.
+    monkeypatch.setattr(IAMOAuthenticator, "shepherd", FakeShepherd(said))
+    assert await authenticator.refresh_user(SimpleNamespace(name="alice")) is stands
