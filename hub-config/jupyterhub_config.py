@@ -1,0 +1,70 @@
+"""JupyterHub's own settings; clusters and profiles are in site.yaml.
+
+Works as it is in the testbed, and at a site whose secrets lie in /etc/roost, each in a file that
+only the hub's account can read.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from roost_hub.configure import configure
+
+c = get_config()  # noqa: F821 - JupyterHub provides it
+
+ETC = Path(os.environ.get("ROOST_ETC", "/etc/roost"))
+STATE = Path(os.environ.get("ROOST_STATE", "/var/lib/roost"))
+
+
+def secret(name: str) -> str:
+    """Return what a file in /etc/roost holds."""
+    return (ETC / name).read_text().strip()
+
+
+site = configure(c, ETC / "site.yaml")
+HUB = site.hub_url.rstrip("/")
+
+# -- who may enter ------------------------------------------------------------------------------
+c.IAMOAuthenticator.issuer = os.environ["ROOST_IAM_ISSUER"]
+c.IAMOAuthenticator.client_id = os.environ.get("ROOST_IAM_CLIENT_ID", "roost-hub")
+c.IAMOAuthenticator.client_secret = secret("iam-client-secret")
+c.IAMOAuthenticator.oauth_callback_url = f"{HUB}/hub/oauth_callback"
+c.IAMOAuthenticator.map_file = str(ETC / "mapfile")
+c.IAMOAuthenticator.admin_groups = {"/roost/admins"}
+c.IAMOAuthenticator.enable_auth_state = True
+c.CryptKeeper.keys = [secret("crypt-key")]
+c.Shepherd.vault_url = f"sqlite:///{STATE}/vault.sqlite"
+c.Shepherd.vault_keys = [secret("vault-key")]
+
+# -- where it answers: the proxy ends TLS, the hub itself listens on loopback only -----------------
+c.JupyterHub.bind_url = f"https://:{os.environ.get('ROOST_PORT', '8443')}/"
+c.JupyterHub.public_url = f"{HUB}/"
+c.JupyterHub.ssl_cert = str(ETC / "host.crt")
+c.JupyterHub.ssl_key = str(ETC / "host.key")
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:8081"
+c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
+c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
+
+# -- sessions -----------------------------------------------------------------------------------
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.named_server_limit_per_user = 5
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # to the pending page at once
+c.RoostSpawner.default_url = "/lab"
+c.RoostSpawner.http_timeout = 60
+
+# -- the culler, with the least that it needs ------------------------------------------------------
+c.JupyterHub.services = [
+    {
+        "name": "idle-culler",
+        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"],
+    }
+]
+c.JupyterHub.load_roles = [
+    {
+        "name": "idle-culler",
+        "description": "Stop servers that nobody uses",
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+        "services": ["idle-culler"],
+    }
+]

@@ -1,0 +1,69 @@
+"""One call that gives JupyterHub what Roost needs of it.
+
+What is JupyterHub's own stays in ``jupyterhub_config.py``; what follows from the site file or from
+Roost's own interfaces is set here, so that a site cannot forget half of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roost_authenticator.authenticator import CLUSTER_SCOPES
+from roost_spawner.handoff import SCOPE, SCOPES
+from roost_spawner.site.loader import load_site
+
+if TYPE_CHECKING:
+    from roost_spawner.site.models import Site
+    from traitlets.config import Config
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def _extend(section: Any, name: str, values: list[str]) -> None:
+    """Add to a list that the site may have begun."""
+    known = section.get(name, [])
+    known = known if isinstance(known, list) else []
+    section[name] = [*known, *(value for value in values if value not in known)]
+
+
+def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site:
+    """Set up spawner, authenticator, scopes and pages.
+
+    Parameters
+    ----------
+    c
+        The configuration object of ``jupyterhub_config.py``.
+    site_file
+        The site file.
+
+    Returns
+    -------
+    Site
+        The site file as it is now.
+
+    Raises
+    ------
+    SiteError
+        If the site file is wrong: the hub does not start on it.
+    """
+    site = load_site(Path(site_file))
+    hub = c.JupyterHub
+    hub.authenticator_class = "iam"
+    hub.spawner_class = "roost"
+    c.RoostSpawner.site_file = str(site_file)
+    # The agents speak for their sessions with the servers' own tokens (DESIGN, handoff).  A token
+    # holds no more than its owner: so users hold the scope for their own servers too.
+    hub.custom_scopes = {**hub.get("custom_scopes", {}), **SCOPES}
+    _extend(hub, "extra_user_scopes", [f"{SCOPE}!user"])
+    _extend(hub, "template_paths", [str(TEMPLATES)])
+    # A grant is good for the audiences and scopes that were asked for at login, and no others.
+    _extend(c.IAMOAuthenticator, "audiences", sorted(site.audiences()))
+    _extend(
+        c.IAMOAuthenticator,
+        "cluster_scopes",
+        [*CLUSTER_SCOPES, *sorted(site.scopes() - set(CLUSTER_SCOPES))],
+    )
+    # Sessions are jobs: they outlive the hub.
+    hub.cleanup_servers = False
+    return site
