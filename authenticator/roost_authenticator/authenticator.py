@@ -19,6 +19,7 @@ from roost_shepherd.keys import TokenVerifier
 from roost_shepherd.provider import TokenAnswer, sort_error
 from roost_shepherd.shepherd import Shepherd
 from tornado import web
+from tornado.ioloop import IOLoop
 from traitlets import Instance, List, TraitError, Unicode, default, validate
 
 from roost_authenticator.claims import Identity, identity
@@ -164,6 +165,18 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
         self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs)
         self._http = HttpClient(ca_certs=ca_certs)
         self._map = MapFile(self.map_file, log=self.log)
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:
+        """Return the login's handlers, and set the shepherd to work: the hub starts here.
+
+        A vault that cannot be used stops the hub now, and not the first login.
+        """
+        try:
+            self.shepherd.open()
+        except ShepherdError as error:
+            app.exit(error.sentence)
+        IOLoop.current().add_callback(self.shepherd.start)
+        return cast("list[tuple[str, type]]", super().get_handlers(app))
 
     # -- login ---------------------------------------------------------------------------------
 

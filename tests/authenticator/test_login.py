@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jupyterhub import orm
 
+from tests.support.hub import in_process_hub
 from tests.support.iam import Browser, Refused, claims
 
 from .conftest import ALICE, AP, BIG, BROKER, CAROL, ROOT, STRANGER
@@ -148,6 +149,23 @@ async def test_where_the_site_names_groups_only_those_are_let_in_and_leave_no_gr
             await log_in(hub, world, ALICE)
         assert caught.value.status == 403
         assert (await hub.authenticator.shepherd.status("alice")).state == "none"
+
+
+async def test_the_shepherd_works_as_soon_as_the_hub_is_up(world):
+    async with world.hub() as hub:
+        await asyncio.sleep(0.1)
+        task = hub.authenticator.shepherd._loop_task
+        assert task is not None
+        assert not task.done()
+
+
+async def test_a_hub_without_a_key_for_its_vault_does_not_start(world, monkeypatch):
+    monkeypatch.delenv("ROOST_VAULT_KEYS", raising=False)
+    config = world.config()
+    config.Shepherd.vault_keys = []
+    with pytest.raises(SystemExit, match="ROOST_VAULT_KEYS"):
+        async with in_process_hub(world.folder, config):
+            pass
 
 
 # -- what an attacker could try --------------------------------------------------------------------
