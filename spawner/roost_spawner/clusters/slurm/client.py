@@ -189,11 +189,15 @@ class SlurmBroker:
             return None
         if response.code in (401, 403):
             raise NotAuthorized(told or f"{self.name} does not take your identity.", detail=detail)
-        if response.code >= 500 or response.code == 429 or not told:
-            raise ClusterUnreachable(
-                told or f"{self.name} cannot be asked at the moment.", detail=detail
-            )
-        raise ClusterRefused(told, detail=detail)
+        if response.code == 400 and told:
+            raise ClusterRefused(told, detail=detail)
+        # Not the broker's own answer, or one that says nothing about any job.
+        raise ClusterUnreachable(
+            told
+            if response.code >= 500 and told
+            else f"{self.name} cannot be asked at the moment.",
+            detail=detail,
+        )
 
 
 def _object(body: bytes | None) -> dict[str, Any] | None:

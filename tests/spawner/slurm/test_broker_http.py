@@ -1,0 +1,381 @@
+"""The broker's HTTP side and the hub's client of it, talking to each other over a real socket.
+
+Slurm and the token verifier are doubles here; the real ones are in tests/pool.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+from roost_authenticator.errors import NotMapped
+from roost_shepherd.errors import NeedsLogin, ProviderUnreachable, TokenInvalid
+from roost_spawner.clusters.base import JobRequest, JobState, Launcher, Resources
+from roost_spawner.clusters.slurm.broker import config as settings
+from roost_spawner.clusters.slurm.broker.accounts import Accounts
+from roost_spawner.clusters.slurm.broker.errors import JobNotFound, Unavailable
+from roost_spawner.clusters.slurm.broker.handlers import MAX_BODY, application
+from roost_spawner.clusters.slurm.broker.service import Broker
+from roost_spawner.clusters.slurm.client import SlurmBroker
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+
+pytestmark = pytest.mark.unit
+
+ISSUER = "https://iam.example.org"
+PEOPLE = {"alice": 2001, "bob": 2002, "root": 0}
+ALL = "compute.read compute.create compute.cancel"
+
+
+class Verifier:
+    """Takes ``subject:scopes`` for a token."""
+
+    async def verify(self, token, *, audience):
+        if token == "away":
+            raise ProviderUnreachable("The issuer does not answer.")
+        if token == "bad":
+            raise TokenInvalid('The token is for "else" \u20ac.')
+        subject, _, scopes = token.partition(":")
+        return {"iss": ISSUER, "sub": subject, "scope": scopes.replace("+", " ")}
+
+
+class Slurm:
+    """Remembers jobs, and who cancelled what."""
+
+    def __init__(self):
+        self.all = {}
+        self.cancelled = []
+        self.asked_as = []
+        self.away = False
+
+    def add(self, job_id, user, **change):
+        self.all[job_id] = {
+            "job_id": int(job_id),
+            "name": "roost",
+            "comment": "hub/abcdefgh",
+            "user_name": user,
+            "user_id": PEOPLE[user],
+            "job_state": ["RUNNING"],
+            "batch_host": "gpu1",
+            "partition": "gpu",
+        } | change
+
+    def _ask(self, account):
+        self.asked_as.append(account)
+        if self.away:
+            raise Unavailable("Slurm does not answer at the moment.")
+
+    async def submit(self, account, body):
+        self._ask(account)
+        self.body = body
+        self.add("7", account, comment=body["job"]["comment"])
+        return "7"
+
+    async def jobs(self, account):
+        self._ask(account)
+        return list(self.all.values())
+
+    async def job(self, account, job_id):
+        self._ask(account)
+        if job_id not in self.all:
+            raise JobNotFound("Slurm has no such job.")
+        return self.all[job_id]
+
+    async def cancel(self, account, job_id):
+        assert self.all[job_id]["user_name"] == account, "this hangs slurmctld 24.11.5"
+        self.cancelled.append(job_id)
+
+    async def nodes(self, account):
+        self._ask(account)
+        node = {
+            "cpus": 8,
+            "alloc_idle_cpus": 6,
+            "gres": "gpu:2",
+            "gres_used": "gpu:1(IDX:0)",
+            "real_memory": 1000,
+            "partitions": ["gpu", "hidden"],
+        }
+        return [node | {"state": ["MIXED"]}, node | {"state": ["IDLE", "DRAIN"]}]
+
+
+def config():
+    return settings.Config(
+        issuer=ISSUER,
+        audience="https://ctl.example.org",
+        map_file="/m",
+        tls_certificate="/c",
+        tls_key="/k",
+        slurm=settings.Slurm(jwt_key="/j", reader="reader", node_domain="example.org"),
+        limits=settings.Limits(
+            partitions=("gpu", "cpu"), minutes=600, cpus=4, memory_mib=4096, gpus=2
+        ),
+        watchers=(settings.Watcher("watcher", ("hub",)),),
+    )
+
+
+def mapped(issuer, subject):
+    if subject not in PEOPLE:
+        raise NotMapped("nobody")
+    return subject
+
+
+def passwd(name):
+    return SimpleNamespace(pw_uid=PEOPLE[name], pw_dir=f"/home/{name}", pw_shell="/bin/sh")
+
+
+@pytest.fixture
+def slurm():
+    return Slurm()
+
+
+@pytest.fixture
+async def url(slurm):
+    accounts = Accounts(mapped, lookup=passwd)
+    broker = Broker(config(), slurm, accounts, Verifier())
+    server = HTTPServer(application(broker), max_body_size=MAX_BODY)
+    socket, port = bind_unused_port()
+    server.add_sockets([socket])
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+    await server.close_all_connections()
+
+
+@pytest.fixture
+async def client(url):
+    async def watch_token():
+        return "watcher:compute.read"
+
+    broker = SlurmBroker(
+        name="maxwell", hub_id="hub", broker=url + "/", audience="a", watch_token=watch_token
+    )
+    yield broker
+    await broker.close()
+
+
+async def ask(url, method, path, token=None, body=None):
+    http = AsyncHTTPClient(force_instance=True)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    content = body if body is None or isinstance(body, str) else json.dumps(body)
+    request = HTTPRequest(url + path, method=method, headers=headers, body=content)
+    try:
+        return await http.fetch(request, raise_error=False)
+    finally:
+        http.close()
+
+
+def wish(**resources):
+    wanted = {"cpus": 1, "memory_mib": 1024, "walltime_s": 60, "partition": "gpu"} | resources
+    return JobRequest(
+        mark="hub/abcdefgh",
+        resources=Resources(**wanted),
+        launcher=Launcher(python="/usr/bin/python3", code="pass", ticket="TICKET"),
+    )
+
+
+# -- what works ------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_submitted_watched_looked_at_and_cancelled(client, slurm):
+    job_id = await client.submit(wish(gpus=1), token=f"alice:{ALL}")
+    assert (job_id, slurm.body["job"]["tres_per_node"]) == ("7", "gres/gpu:1")
+    view = (await client.watch())["7"]
+    assert (view.state, view.owner, view.mark) == (JobState.RUNNING, "alice", "hub/abcdefgh")
+    assert view.node == "gpu1.example.org"
+    assert await client.look("7") == view
+    assert await client.explain("7") == ""
+    await client.cancel("7", token=f"alice:{ALL}")
+    assert slurm.cancelled == ["7"]
+    assert slurm.asked_as == ["alice", "reader", "reader", "reader", "alice"]
+
+
+async def test_a_job_that_is_gone_is_none_and_its_cancel_no_error(client):
+    assert await client.look("9") is None
+    assert await client.explain("9") == ""
+    await client.cancel("9", token=f"alice:{ALL}")
+
+
+async def test_an_ended_job_is_not_cancelled_again(client, slurm):
+    slurm.add("5", "alice", job_state=["CANCELLED", "COMPLETING"])
+    await client.cancel("5", token=f"alice:{ALL}")
+    assert slurm.cancelled == []
+
+
+async def test_capacity_counts_only_usable_nodes_and_only_offered_partitions(client):
+    pools = (await client.capacity()).pools
+    assert set(pools) == {"gpu", "cpu"}
+    assert (pools["gpu"].total, pools["gpu"].free) == (16, 6)
+    assert (pools["gpu"].gpus_total, pools["gpu"].gpus_free) == (4, 1)
+    assert pools["cpu"].total == 0
+
+
+async def test_watching_shows_this_hubs_notebooks_only(client, slurm):
+    slurm.add("1", "alice")
+    slurm.add("2", "alice", comment="hub2/abcdefgh")
+    slurm.add("3", "bob", name="simulation")
+    slurm.add("4", "bob", comment="")
+    assert set(await client.watch()) == {"1"}
+
+
+async def test_people_see_their_own_jobs(url, slurm):
+    slurm.add("1", "alice")
+    slurm.add("2", "bob")
+    reply = await ask(url, "GET", "/v1/jobs?hub=hub", "bob:compute.read")
+    assert [job["job_id"] for job in json.loads(reply.body)["jobs"]] == ["2"]
+    assert set(slurm.asked_as) == {"bob"}
+
+
+async def test_health_needs_no_token_and_asks_slurm_nothing(url, slurm):
+    slurm.away = True
+    assert (await ask(url, "GET", "/v1/health")).code == 200
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "status", "words"),
+    [
+        ("GET", "/v1/jobs?hub=hub", None, 401, "Show an access token"),
+        ("GET", "/v1/jobs?hub=hub", "bad", 401, "The token is for"),
+        ("GET", "/v1/jobs?hub=hub", "away", 503, "does not answer"),
+        ("GET", "/v1/jobs?hub=hub", "alice:compute.create", 403, "the scope compute.read"),
+        ("GET", "/v1/jobs", "alice:compute.read", 400, "hub_id"),
+        ("GET", "/v1/jobs?hub=a/b", "alice:compute.read", 400, "hub_id"),
+        ("GET", "/v1/jobs?hub=other", "watcher:compute.read", 403, "may not watch"),
+        ("GET", "/v1/jobs?hub=hub", "stranger:compute.read", 403, "not mapped"),
+        ("GET", "/v1/jobs?hub=hub", "root:compute.read", 403, "nobody may use"),
+        ("GET", "/v1/jobs/1", "bob:compute.read", 403, "Job 1 is not yours"),
+        ("GET", "/v1/jobs/3", "watcher:compute.read", 404, "is no notebook"),
+        ("GET", "/v1/jobs/4", "watcher:compute.read", 403, "not yours"),
+        ("GET", "/v1/jobs/x", "alice:compute.read", 400, "must be a number"),
+        ("DELETE", "/v1/jobs/1", f"bob:{ALL}", 403, "Job 1 is not yours"),
+        ("DELETE", "/v1/jobs/1", "alice:compute.create", 403, "the scope compute.cancel"),
+        ("DELETE", "/v1/jobs/1", f"watcher:{ALL}", 403, "may only read"),
+        ("DELETE", "/v1/jobs/3", f"alice:{ALL}", 404, "is no notebook"),
+        ("GET", "/v1/capacity", "stranger:compute.read", 403, "not mapped"),
+        ("GET", "/v2/jobs", f"alice:{ALL}", 404, "does not take GET"),
+        ("PUT", "/v1/jobs", f"alice:{ALL}", 405, "does not take PUT"),
+    ],
+)
+async def test_refusals_are_sentences_and_do_nothing(
+    url, slurm, method, path, token, status, words
+):
+    slurm.add("1", "alice")
+    slurm.add("3", "alice", name="simulation")
+    slurm.add("4", "alice", comment="other/abcdefgh")
+    body = "" if method == "PUT" else None
+    reply = await ask(url, method, path, token, body)
+    assert reply.code == status
+    assert words in json.loads(reply.body)["error"]
+    assert slurm.cancelled == []
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [("alice:compute.read", 403), (f"watcher:{ALL}", 403), (f"root:{ALL}", 403)],
+)
+async def test_a_submit_without_the_right_to_it_never_reaches_slurm(url, slurm, token, status):
+    assert (await ask(url, "POST", "/v1/jobs", token, {})).code == status
+    assert slurm.asked_as == []
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "null", "[" * 30000])
+async def test_a_body_that_is_no_object_is_refused(url, body):
+    assert (await ask(url, "POST", "/v1/jobs", f"alice:{ALL}", body)).code == 400
+
+
+async def test_a_large_body_is_not_read(url, slurm):
+    reply = await ask(url, "POST", "/v1/jobs", f"alice:{ALL}", "x" * (MAX_BODY + 1))
+    assert reply.code in (400, 413)
+    assert slurm.asked_as == []
+
+
+async def test_challenges_say_what_would_be_taken(url):
+    nothing = await ask(url, "GET", "/v1/capacity")
+    assert nothing.headers["WWW-Authenticate"] == 'Bearer realm="roost"'
+    bad = (await ask(url, "GET", "/v1/capacity", "bad")).headers["WWW-Authenticate"]
+    assert bad == (
+        'Bearer realm="roost", error="invalid_token", '
+        "error_description=\"The token is for 'else' '.\""
+    )
+    scope = (await ask(url, "GET", "/v1/capacity", "alice:")).headers["WWW-Authenticate"]
+    assert scope.endswith('scope="compute.read"')
+
+
+async def test_no_token_is_logged_and_each_act_is(url, slurm, caplog):
+    caplog.set_level(logging.DEBUG)
+    slurm.add("1", "alice")
+    await ask(url, "DELETE", "/v1/jobs/1", "alice:compute.cancel+SECRET")
+    await ask(url, "DELETE", "/v1/jobs/1", "bob:compute.cancel+SECRET")
+    said = [record.getMessage() for record in caplog.records if "audit" in record.name]
+    assert said == [
+        "account=alice subject='alice' action=cancel job=1 outcome=done",
+        "account=bob subject='bob' action=cancel job=1 outcome=403 Job 1 is not yours.",
+    ]
+    assert "SECRET" not in caplog.text
+
+
+# -- how the client takes it -----------------------------------------------------------------------
+
+
+async def test_the_client_tells_refused_from_unreachable(client, slurm):
+    with pytest.raises(ClusterRefused, match="from 1 to 4"):
+        await client.submit(wish(cpus=99), token=f"alice:{ALL}")
+    with pytest.raises(NotAuthorized, match=r"compute\.create"):
+        await client.submit(wish(), token="alice:compute.read")
+    slurm.add("1", "alice")
+    with pytest.raises(NotAuthorized, match="not yours"):
+        await client.cancel("1", token=f"bob:{ALL}")
+    slurm.away = True
+    for call in (client.watch(), client.look("1"), client.capacity()):
+        with pytest.raises(ClusterUnreachable, match="does not answer") as caught:
+            await call
+        assert caught.value.retryable
+
+
+async def test_nobody_there_is_unreachable_and_shows_no_token():
+    async def watch_token():
+        return "SECRET"
+
+    broker = SlurmBroker(
+        name="m", hub_id="h", broker="http://127.0.0.1:1", audience="a", watch_token=watch_token
+    )
+    with pytest.raises(ClusterUnreachable) as caught:
+        await broker.watch()
+    assert "SECRET" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+    await broker.close()
+
+
+async def test_a_hub_without_a_token_of_its_own_judges_no_job(url):
+    async def watch_token():
+        raise NeedsLogin("The hub's client was refused.")
+
+    broker = SlurmBroker(name="m", hub_id="h", broker=url, audience="a", watch_token=watch_token)
+    with pytest.raises(ClusterUnreachable):
+        await broker.look("1")
+    await broker.close()
+
+
+async def test_a_404_of_somebody_else_does_not_make_a_job_gone(url):
+    async def watch_token():
+        return "watcher:compute.read"
+
+    broker = SlurmBroker(
+        name="m", hub_id="h", broker=f"{url}/wrong", audience="a", watch_token=watch_token
+    )
+    with pytest.raises(ClusterUnreachable):
+        await broker.look("1")
+    await broker.close()
+
+
+async def test_a_state_without_a_name_is_unknown_and_logged_once(client, slurm, caplog):
+    slurm.add("1", "alice", job_state=["SOMETHING_NEW"])
+    for _ in range(3):
+        assert (await client.watch())["1"].state is JobState.UNKNOWN
+    told = [record for record in caplog.records if "without a name" in record.getMessage()]
+    assert len(told) == 1

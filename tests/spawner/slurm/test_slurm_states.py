@@ -1,0 +1,126 @@
+"""Slurm's words, captured from a real 24.11.5, through the broker's view into ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.slurm import states
+from roost_spawner.clusters.slurm.broker import views
+
+pytestmark = pytest.mark.unit
+
+CAPTURED = json.loads(
+    (Path(__file__).parents[2] / "data/slurm/jobs-24.11.5.json").read_text(encoding="utf-8")
+)
+
+EXPECTED = {
+    "bad-constraints": (JobState.ENDED, "No node of this cluster has what was asked for."),
+    "cancelled-by-admin": (JobState.ENDED, "The job was cancelled."),
+    "cancelled-by-admin-completing": (JobState.EVICTING, "The job was cancelled."),
+    "cancelled-completing": (JobState.EVICTING, "The job was cancelled."),
+    "cancelled-pending": (JobState.ENDED, "The job was cancelled."),
+    "completed": (JobState.ENDED, "The server has ended."),
+    "dependency-never": (JobState.QUEUED, "The job waits for another job."),
+    "failed-127": (
+        JobState.ENDED,
+        "The profile's Python is not there, or cannot run, on gpu1.example.org.",
+    ),
+    "failed-3": (JobState.ENDED, "The job failed with exit status 3."),
+    "failed-signal": (JobState.ENDED, "The job was ended by signal 9."),
+    "nobody": (JobState.HELD, "An administrator holds the job."),
+    "node-fail": (JobState.ENDED, "The node gpu1.example.org failed."),
+    "pending-begin-time": (JobState.QUEUED, "The job's begin time has not come yet."),
+    "pending-dependency": (JobState.QUEUED, "The job waits for another job."),
+    "pending-drained": (JobState.QUEUED, "The nodes are down, being drained, or reserved."),
+    "pending-held-admin": (JobState.HELD, "An administrator holds the job."),
+    "pending-held-user": (JobState.HELD, "The job is held at its owner's wish."),
+    "pending-node-down": (JobState.QUEUED, "The nodes are down, being drained, or reserved."),
+    "pending-partition-down": (JobState.QUEUED, "The partition is out of service."),
+    "pending-partition-time-limit": (
+        JobState.QUEUED,
+        "More time was asked for than the partition allows.",
+    ),
+    "pending-priority": (JobState.QUEUED, "Other jobs come first."),
+    "pending-resources": (JobState.QUEUED, "Nothing is free at the moment; yours is next."),
+    "running": (JobState.RUNNING, ""),
+    "running-gpu": (JobState.RUNNING, ""),
+    "suspended": (JobState.SUSPENDED, "Slurm has suspended the job."),
+    "timeout": (JobState.ENDED, "The time limit of 1 minutes was reached."),
+}
+
+
+def seen(name):
+    return states.view(views.job(CAPTURED[name], node_domain="example.org"))
+
+
+def test_every_captured_job_is_expected_somewhere():
+    assert set(CAPTURED) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_captured_job_gets_the_right_state_and_sentence(name):
+    view = seen(name)
+    assert (view.state, view.reason) == EXPECTED[name]
+
+
+def test_a_running_job_shows_whose_it_is_and_where():
+    view = seen("running-gpu")
+    assert (view.owner, view.node, view.slot) == ("alice", "gpu1.example.org", "gpu")
+    assert view.mark == "hub/abc"
+    assert views.job(CAPTURED["running-gpu"])["gpus"] == 1
+
+
+def test_detail_keeps_slurms_own_words_for_the_log():
+    assert seen("failed-signal").detail == (
+        "FAILED, RaisedSignal, RaisedSignal:9(Killed), signal 9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (("RUNNING", "CONFIGURING"), JobState.STARTING),
+        (("RUNNING", "COMPLETING"), JobState.EVICTING),
+        (("RUNNING", "STOPPED"), JobState.SUSPENDED),
+        (("RUNNING", "SIGNALING"), JobState.RUNNING),
+        (("RUNNING", "SOME_NEW_FLAG"), JobState.RUNNING),
+        (("PENDING", "SOME_NEW_FLAG"), JobState.QUEUED),
+        (("PENDING", "REQUEUE_HOLD"), JobState.HELD),
+        (("PENDING", "SPECIAL_EXIT"), JobState.HELD),
+        (("PREEMPTED", "COMPLETING"), JobState.EVICTING),
+        (("PREEMPTED", "REQUEUED"), JobState.EVICTING),
+        (("OUT_OF_MEMORY",), JobState.ENDED),
+        (("BOOT_FAIL",), JobState.ENDED),
+        (("DEADLINE",), JobState.ENDED),
+        (("FAILED", "LAUNCH_FAILED"), JobState.ENDED),
+    ],
+)
+def test_flags_beside_a_base_state(words, state):
+    assert states.state_of(frozenset(words)) is state
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("BRAND_NEW",), ("FAILED", "BRAND_NEW"), ("RUNNING", "FAILED"), ("COMPLETING",)]
+)
+def test_what_has_no_name_is_unknown_and_alive(words):
+    state = states.state_of(frozenset(words))
+    assert state is JobState.UNKNOWN
+    assert state.alive
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        ("None", ""),
+        ("QOSMaxJobsPerUserLimit", "A limit of your quality of service is reached"),
+        ("AssocGrpCpuLimit", "A limit of your group is reached"),
+        ("AssocMaxJobsLimit", "A limit of your account is reached"),
+        ("SomethingNew", "Slurm says: SomethingNew."),
+    ],
+)
+def test_reasons_by_prefix_and_unknown_ones_are_passed_on(reason, sentence):
+    assert states.waiting(reason).startswith(sentence)
+    assert bool(states.waiting(reason)) == bool(sentence)
