@@ -9,7 +9,8 @@ import pytest
 from traitlets.config import Config
 
 from tests.support.hub import InProcessHub, free_port, in_process_hub
-from tests.support.iam import Client, LocalIam, Someone, local_iam
+from tests.support.iam import Client
+from tests.support.local_iam import LocalIam, Someone, local_iam
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
