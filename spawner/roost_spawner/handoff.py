@@ -133,7 +133,7 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
             return None
         self.settings["roost_recovered"] = True
         users = self.settings["users"]
-        for spawner in self.db.query(orm.Spawner).filter(orm.Spawner.state.is_not(None)):
+        for spawner in self.db.query(orm.Spawner):
             if (spawner.state or {}).get("sessions"):
                 users[spawner.user].spawners[spawner.name]  # loads its state
         return registry.get(session_id)

@@ -45,6 +45,39 @@ _STOP_PATIENCE = 60.0
 _CONFIRM_EVERY = 0.25
 
 
+class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no types
+    """Why there is no session, in a sentence that the page shows as it is.
+
+    Parameters
+    ----------
+    sentence
+        For the user.
+    reason
+        A label for metrics.
+    status
+        HTTP status.
+    detail
+        For the log.
+    tail
+        The server's last lines.
+    """
+
+    def __init__(
+        self, sentence: str, *, reason: str, status: int, detail: str = "", tail: str = ""
+    ) -> None:
+        super().__init__(
+            sentence,
+            reason=reason,
+            status_code=status,
+            log_message=f"{sentence} [{detail}]" if detail else sentence,
+        )
+        # What JupyterHub's pages and progress stream show instead of the exception's name.
+        self.jupyterhub_message = f"{sentence}\n{tail}" if tail else sentence
+        self.jupyterhub_html_message = html.escape(sentence)
+        if tail:
+            self.jupyterhub_html_message += f"<pre class='text-start'>{html.escape(tail)}</pre>"
+
+
 class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ships no types
     """A session of a user as a batch job, submitted with the user's own token."""
 
@@ -139,16 +172,9 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         except RoostError as error:
             raise self._failure(error, "choice", 400) from None
 
-    def _failure(
-        self, error: RoostError | ShepherdError, reason: str, status: int
-    ) -> SpawnException:
+    def _failure(self, error: RoostError | ShepherdError, reason: str, status: int) -> StartFailed:
         detail = getattr(error, "detail", "")
-        return SpawnException(
-            error.sentence,
-            reason=reason,
-            status_code=status,
-            log_message=f"{error.sentence} [{detail}]" if detail else error.sentence,
-        )
+        return StartFailed(error.sentence, reason=reason, status=status, detail=detail)
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -157,6 +183,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         self.choose(self.user_options)
         selection = cast("Selection", self._selection)
         try:
+            await self.shepherd.start()
             session, token, launcher = await self._prepare(selection)
         except ShepherdError as error:
             raise self._failure(error, "token", 403) from None
@@ -224,7 +251,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         )
 
     def _handoff_url(self) -> str:
-        return url_path_join(self.engine.site.hub_url, "hub/api", handoff.PREFIX)
+        return cast("str", url_path_join(self.engine.site.hub_url, "hub/api", handoff.PREFIX))
 
     async def _submit(self, session: Session, request: JobRequest, token: AccessToken) -> None:
         session.submitted_at = math.inf
@@ -265,17 +292,9 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         self.port = session.record.port
         return session.record.node, session.record.port
 
-    def _ended(self, session: Session) -> SpawnException:
+    def _ended(self, session: Session) -> StartFailed:
         why = session.record.why or "Your session has ended before it was ready."
-        tail = session.log_tail
-        shown = f"{html.escape(why)}<pre class='text-start'>{html.escape(tail)}</pre>"
-        return SpawnException(
-            f"{why}\n{tail}" if tail else why,
-            reason="job",
-            status_code=500,
-            log_message=why,
-            message_html=shown if tail else "",
-        )
+        return StartFailed(why, reason="job", status=500, tail=session.log_tail)
 
     # -- what the agent asks for ---------------------------------------------------------------
 
@@ -367,9 +386,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         if session is None or not session.record.ready:
             return cast("str", await super().get_url())
         node, port = await self._address(session)
-        return url_path_join(
-            f"{'https' if self.internal_ssl else 'http'}://{node}:{port}", self.server.base_url
-        )
+        scheme = "https" if self.internal_ssl else "http"
+        return cast("str", url_path_join(f"{scheme}://{node}:{port}", self.server.base_url))
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature
         """Remove the job as its owner, and wait until the scheduler confirms that it is gone."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ETC = "/etc/roost"
 HOME = "/var/lib/roost"
+SOURCE = "/srv/roost"
 
 
 def services(site: Site) -> list[Service]:
@@ -31,12 +32,15 @@ def services(site: Site) -> list[Service]:
         private("vault-key", site.secret("vault-key", _fernet_key))
         private("crypt-key", site.secret("crypt-key", lambda: secrets.token_hex(32)))
         private("watch-htcondor.token", site.secret("watch-htcondor.token", lambda: ""))
+        site_file = (site.repository / "hub-config/site.yaml").read_text()
+        host.write(f"{ETC}/site.yaml", site_file)
+        host.run(["install", "-m", "644", f"{SOURCE}/hub-config/site.yaml", f"{ETC}/site.yaml"])
         host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
         host.spawn(
             "hub",
             [
                 *("/opt/roost/bin/jupyterhub", "--config"),
-                "/srv/roost/hub-config/jupyterhub_config.py",
+                f"{SOURCE}/hub-config/jupyterhub_config.py",
             ],
             user="roost",
             cwd=HOME,
@@ -45,9 +49,9 @@ def services(site: Site) -> list[Service]:
                 "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/bin:/bin",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "ROOST_ETC": ETC,
+                "ROOST_STATE": HOME,
                 "ROOST_IAM_ISSUER": site.issuer,
                 "ROOST_IAM_CLIENT_ID": "roost-hub",
-                "ROOST_HUB_URL": site.hub_url,
             },
         )
 

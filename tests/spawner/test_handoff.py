@@ -1,0 +1,275 @@
+"""What somebody who is not the job, or not this job, gets from the hub: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import socket
+import time
+
+import pytest
+from jupyterhub import apihandlers
+from roost_spawner.bootstrap import agent_source
+from roost_spawner.clusters.base import JobState
+from roost_spawner.handoff import HANDLERS, PREFIX
+from roost_spawner.sessions import registry
+
+pytestmark = pytest.mark.hub
+
+
+def new_key():
+    key = secrets.token_bytes(32)
+    return key.hex(), hashlib.sha256(key).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("roost_spawner.proof.PATIENCE", 0.5)
+    monkeypatch.setattr("roost_spawner.proof.prove.__kwdefaults__", {"patience": 0.5})
+
+
+async def proved(hub, user="alice", server=""):
+    """Return a session whose bundle has been taken, the key, and the server's token."""
+    session = await hub.submitted(user, server)
+    key, digest = new_key()
+    hub.pool.start(session.record.job_id, digest)
+    code, bundle = await hub.handoff(session, "bundle", {"key": key})
+    assert code == 200, bundle
+    return session, key, bundle["env"]["JUPYTERHUB_API_TOKEN"]
+
+
+async def test_batchspawners_own_callback_is_gone(hub):
+    patterns = [pattern for pattern, _ in apihandlers.default_handlers]
+    assert r"/api/batchspawner" not in patterns
+    code, _ = await hub.fetch("POST", "api/batchspawner", {"port": 1})
+    assert code == 404
+
+
+async def test_the_agent_is_served_by_its_hash_only(hub):
+    source, digest = agent_source()
+    code, answer = await hub.fetch("GET", f"api/{PREFIX}agent/{digest}.py", token=None)
+    assert (code, answer["text"]) == (200, source.decode())
+    code, _ = await hub.fetch("GET", f"api/{PREFIX}agent/{'0' * 64}.py", token=None)
+    assert code == 404
+
+
+async def test_the_job_gets_the_bundle_and_may_ask_again_until_ready(hub):
+    session, key, token = await proved(hub)
+    code, again = await hub.handoff(session, "bundle", {"key": key})
+    assert code == 200
+    assert again["env"]["JUPYTERHUB_API_TOKEN"] == token
+    assert again["tokens"]["default"]["value"].startswith("token-of-alice")
+    assert again["env"]["JUPYTERHUB_SERVICE_URL"].endswith("/user/alice/")
+    assert "PATH" not in again["env"]
+    assert (await hub.handoff(session, "ready", {"port": 40001}, token))[0] == 200
+    code, answer = await hub.handoff(session, "bundle", {"key": key})
+    assert (code, set(answer)) == (403, {"status", "message"})
+
+
+async def test_the_job_may_call_before_the_submit_was_answered(hub):
+    hub.pool.submit_delay = 0.2
+    session = await hub.spawn()
+    key, digest = new_key()
+
+    async def run():
+        await asyncio.sleep(0.3)
+        hub.pool.start("1.0", digest)
+
+    (code, _), _ = await asyncio.gather(hub.handoff(session, "bundle", {"key": key}), run())
+    assert code == 200
+
+
+async def test_another_key_than_the_ads_is_refused(hub):
+    session = await hub.submitted()
+    hub.pool.start(session.record.job_id, new_key()[1])
+    code, answer = await hub.handoff(session, "bundle", {"key": new_key()[0]})
+    assert (code, set(answer)) == (403, {"status", "message"})
+    assert session.record.key_hash == ""
+
+
+async def test_a_second_key_is_refused_even_if_the_ad_changes(hub):
+    session, _, _ = await proved(hub)
+    key, digest = new_key()
+    hub.pool.move(session.record.job_id, key_hash=digest)
+    assert (await hub.handoff(session, "bundle", {"key": key}))[0] == 403
+
+
+async def test_of_many_callers_one_gets_in_and_the_scheduler_is_asked_once_at_a_time(hub):
+    session = await hub.submitted()
+    key, digest = new_key()
+    hub.pool.calls.clear()
+    calls = [hub.handoff(session, "bundle", {"key": new_key()[0]}) for _ in range(20)]
+    calls.append(hub.handoff(session, "bundle", {"key": key}))
+
+    async def run():
+        await asyncio.sleep(0.2)
+        hub.pool.start(session.record.job_id, digest)
+
+    codes = [code for code, _ in (await asyncio.gather(run(), *calls))[1:]]
+    assert codes == [403] * 20 + [200]
+    assert hub.pool.calls.count("look") < 30
+
+
+async def test_no_proof_yet_is_no_refusal(hub):
+    session = await hub.submitted()
+    code, answer = await hub.handoff(session, "bundle", {"key": new_key()[0]})
+    assert (code, set(answer)) == (503, {"status", "message"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"owner": "mallory"},
+        {"mark": "test-hub/another"},
+        {"subject": "subject-of-mallory"},
+        {"issuer": "https://other.example.org/"},
+        {"state": JobState.HELD},
+        {"state": JobState.ENDED},
+    ],
+)
+async def test_a_job_that_is_not_quite_ours_gets_nothing(hub, changes):
+    session = await hub.submitted()
+    key, digest = new_key()
+    hub.pool.start(session.record.job_id, digest)
+    hub.pool.move(session.record.job_id, **changes)
+    assert (await hub.handoff(session, "bundle", {"key": key}))[0] == 403
+
+
+async def test_a_ticket_counts_only_while_the_job_runs_and_for_one_key(hub):
+    session = await hub.submitted(profile="gpu")
+    ticket = hub.gpus.requests[0].launcher.ticket
+    body = {"key": new_key()[0], "ticket": ticket}
+    assert (await hub.handoff(session, "bundle", body))[0] == 503
+    hub.gpus.start(session.record.job_id)
+    wrong = {"key": new_key()[0], "ticket": "x" * 43}
+    assert (await hub.handoff(session, "bundle", wrong))[0] == 403
+    assert (await hub.handoff(session, "bundle", {"key": new_key()[0]}))[0] == 403
+    assert (await hub.handoff(session, "bundle", body))[0] == 200
+    assert (await hub.handoff(session, "bundle", body))[0] == 200
+    assert (await hub.handoff(session, "bundle", body | {"key": new_key()[0]}))[0] == 403
+
+
+async def test_an_unknown_or_finished_session_is_gone(hub):
+    assert (await hub.handoff("0" * 32, "bundle", {"key": new_key()[0]}))[0] == 410
+    assert (await hub.handoff("0" * 32, "tokens", {}, "whatever"))[0] == 410
+    session, _, token = await proved(hub)
+    await hub.fetch("DELETE", "api/users/alice/server")
+    assert await hub.settled() is None
+    for what, body in [("tokens", {}), ("ready", {"port": 40001}), ("bundle", {"key": "0" * 64})]:
+        assert (await hub.handoff(session, what, body, token))[0] == 410
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("bundle", {"key": "0" * 64, "port": 1}),
+        ("bundle", {"key": "0" * 63}),
+        ("bundle", {"key": 1}),
+        ("bundle", {"key": "0" * 64, "ticket": "a'b"}),
+        ("bundle", []),
+        ("bundle", "no json"),
+        ("bundle", b"\xff\xfe"),
+        ("bundle", b"[" * 60000),
+        ("ready", {"port": 40001, "ip": "10.0.0.1"}),
+        ("ready", {"port": "40001"}),
+        ("ready", {"port": True}),
+        ("ready", {"port": 80}),
+        ("ready", {"port": 70000}),
+        ("tokens", {"audience": "https://other.example.org"}),
+        ("event", {"kind": "reboot", "reason": ""}),
+        ("event", {"kind": "ended"}),
+        ("event", {"kind": "ended", "reason": "x" * 501}),
+        ("event", {"kind": "ended", "reason": "", "log_tail": "x" * 20000}),
+        ("event", {"kind": "ended", "reason": "", "user": "bob"}),
+    ],
+)
+async def test_other_fields_and_values_are_refused_and_change_nothing(hub, what, body):
+    session, _, token = await proved(hub)
+    before = session.record
+    code, answer = await hub.handoff(session, what, body, token)
+    assert (code, set(answer)) == (400, {"status", "message"})
+    assert session.record == before
+
+
+async def test_another_sessions_token_is_refused(hub):
+    session, _, _ = await proved(hub)
+    hub.pool.stubborn = True
+    other, _, theirs = await proved(hub, "mallory")
+    named, _, named_token = await proved(hub, "alice", "two")
+    own = hub.app.users["alice"].new_api_token(note="alice's own")
+    before = session.record
+    for token in (theirs, named_token, own, "nonsense", None):
+        for what, body in [
+            ("ready", {"port": 40001}),
+            ("tokens", {}),
+            ("event", {"kind": "ended", "reason": "x"}),
+        ]:
+            code, answer = await hub.handoff(session, what, body, token)
+            assert (code, set(answer)) == (403, {"status", "message"}), (token, what)
+    assert session.record == before
+    assert not other.record.ready
+    assert not named.record.ready
+
+
+async def test_a_ready_session_does_not_move_to_another_port(hub):
+    session, _, token = await proved(hub)
+    assert (await hub.handoff(session, "ready", {"port": 40001}, token))[0] == 200
+    assert (await hub.handoff(session, "ready", {"port": 40001}, token))[0] == 200
+    assert (await hub.handoff(session, "ready", {"port": 40002}, token))[0] == 403
+    assert session.record.port == 40001
+
+
+async def test_tokens_are_fresh_ones_and_the_owners(hub):
+    session, _, token = await proved(hub)
+    code, answer = await hub.handoff(session, "tokens", {}, token)
+    assert code == 200
+    fresh = answer["tokens"]["default"]
+    assert fresh["value"].startswith("token-of-alice")
+    assert 60 < fresh["refresh_in"] < 90
+    hub.shepherd.gone.add("alice")
+    code, answer = await hub.handoff(session, "tokens", {}, token)
+    assert (code, set(answer)) == (503, {"status", "message"})
+
+
+async def test_a_big_body_is_refused_before_it_is_read(hub):
+    session = await hub.submitted()
+
+    def send(headers, chunks):
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", hub.app.hub.port), timeout=10) as client:
+            path = f"/hub/api/{PREFIX}sessions/{session.record.id}/bundle"
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode())
+            try:
+                for chunk in chunks:
+                    client.sendall(chunk)
+            except OSError:
+                pass
+            try:
+                answer = client.recv(100)
+            except ConnectionResetError:
+                answer = b"HTTP/1.1 4 reset"
+            return answer, time.monotonic() - began
+
+    answer, _ = await asyncio.to_thread(send, "Content-Length: 100000000", [b"x" * 65536] * 40)
+    assert answer.startswith(b"HTTP/1.1 4")
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    answer, _ = await asyncio.to_thread(send, "Transfer-Encoding: chunked", [chunk] * 40)
+    assert answer.startswith(b"HTTP/1.1 4")
+
+
+async def test_a_slow_body_is_cut_off(hub, monkeypatch):
+    monkeypatch.setattr("roost_spawner.handoff.BODY_TIMEOUT", 0.3)
+    session = await hub.submitted()
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.app.hub.port)
+    path = f"/hub/api/{PREFIX}sessions/{session.record.id}/bundle"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{{".encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert b" 200 " not in answer
+    writer.close()
+
+
+async def test_the_server_role_is_not_needed_and_handlers_are_there_once():
+    found = [entry for entry in apihandlers.default_handlers if entry in HANDLERS]
+    assert len(found) == len(HANDLERS)
+    assert all(session.record.id for session in registry)
