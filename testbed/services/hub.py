@@ -34,7 +34,6 @@ def services(site: Site) -> list[Service]:
         private("watch-htcondor.token", site.secret("watch-htcondor.token", lambda: ""))
         site_file = (site.repository / "hub-config/site.yaml").read_text()
         host.write(f"{ETC}/site.yaml", site_file)
-        host.run(["install", "-m", "644", f"{SOURCE}/hub-config/site.yaml", f"{ETC}/site.yaml"])
         host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
         host.spawn(
             "hub",
