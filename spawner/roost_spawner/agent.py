@@ -357,6 +357,8 @@ class Agent:
         if tail:
             body["log_tail"] = tail
         status = self.hub.post("event", body, self.token, timeout)[0]
+        if status == 410:
+            self.gone = True  # the hub itself ends the session: nothing more to tell
         return status == 200 or 400 <= status < 500
 
     def report_ready(self) -> bool:

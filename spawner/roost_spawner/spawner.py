@@ -269,10 +269,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             self.engine.watcher(session.record.cluster).follow()
             raise
         session.submitted_at = time.monotonic()
+        self.job_id = job_id
         session.update(job_id=job_id)
         if session.record.state is SessionState.PREPARING:
             session.update(state=SessionState.QUEUED)
-        self.job_id = job_id
         self.log.info("Session %s of %s is job %s", session.record.mark, self.user.name, job_id)
         session.say(15, f"Job {job_id} is in the queue of {session.record.cluster}.")
         self.engine.watcher(session.record.cluster).follow()

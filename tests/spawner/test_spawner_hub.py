@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from roost_spawner.clusters.base import JobState
@@ -226,3 +227,58 @@ async def test_many_sessions_cost_one_query(hub):
     hub.pool.calls.clear()
     await hub.spawner("user0").engine.watcher("pool").look()
     assert hub.pool.calls == ["watch"]
+
+
+async def test_a_job_that_waited_while_the_hub_was_away_is_found_and_starts(hub, tmp_path):
+    """What a restarted hub has: the database, and nothing in memory."""
+    session = await hub.submitted()
+    old = hub.spawner()
+    start = old._spawn_future
+    kept = dict(old.orm_spawner.state)
+    registry._sessions.clear()
+    hub.app.users[old.user.orm_user].spawners.pop("")
+    fresh = hub.app.users["alice"].spawners[""]
+    assert fresh is not old
+    adopted = fresh.session
+    assert adopted is not None
+    assert adopted is not session
+    assert adopted.record.mark == session.record.mark
+    assert kept["job_id"] == fresh.job_id == session.record.job_id
+    assert fresh.api_token == ""
+    assert await fresh.poll() is None
+    hub.pool.tasks.append(asyncio.create_task(hub.pool._run("1.0", hub.pool.requests[0])))
+    assert await adopted.until(lambda record: record.ready, 10)
+    assert (await fresh.get_url()).startswith(f"http://127.0.0.1:{adopted.record.port}/user/alice")
+    start.cancel()
+
+
+async def test_a_job_whose_id_was_never_kept_is_found_by_its_mark_but_no_copy_of_it(hub):
+    session = await hub.submitted()
+    view = hub.pool.jobs["1.0"]
+    session.update(job_id="")
+    hub.pool.jobs.clear()
+    hub.pool.jobs["8.0"] = replace(view, job_id="8.0", owner="mallory")
+    hub.pool.jobs["9.0"] = replace(view, job_id="9.0")
+    await hub.spawner().engine.watcher("pool").look()
+    assert session.record.job_id == "9.0"
+
+
+async def test_an_agent_that_calls_before_the_hub_has_loaded_anything_is_known(hub):
+    session = await hub.submitted()
+    registry._sessions.clear()
+    hub.app.users["alice"].spawners.pop("")
+    code, _ = await hub.handoff(session.record.id, "tokens", {}, "some token")
+    assert code == 403
+    assert registry.get(session.record.id) is not None
+
+
+async def test_the_spawn_page_shows_cards_and_takes_the_form(hub):
+    await hub.fetch("POST", "api/users/alice")
+    token = hub.app.users["alice"].new_api_token()
+    engine_form = hub.spawner().render_form()
+    assert "Interactive" in engine_form
+    assert token not in engine_form
+    options = hub.spawner().run_options_from_form(
+        {"profile": ["interactive"], "interactive.walltime": ["90m"], "gpu.gpus": ["9"]}
+    )
+    assert options == {"profile": "interactive", "walltime": "90m"}
