@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from roost_authenticator.authenticator import CLUSTER_SCOPES
+from roost_hub.cli import main
+from roost_hub.configure import configure
+from roost_spawner.errors import SiteError
+from roost_spawner.site.loader import load_site
+from traitlets.config import Config
+
+pytestmark = pytest.mark.unit
+
+SHIPPED = Path(__file__).parents[2] / "hub-config" / "site.yaml"
+
+
+def test_the_shipped_site_file_is_good_and_fits_the_reserved_slots():
+    site = load_site(SHIPPED)
+    interactive = site.profiles["interactive"]
+    assert interactive.memory.limit <= 1280
+    assert site.profiles["gpu"].partition == "gpu"
+
+
+def test_what_follows_from_the_site_file_is_set():
+    c = Config()
+    c.IAMOAuthenticator.audiences = ["https://mine.example.org"]
+    c.JupyterHub.extra_user_scopes = ["read:hub"]
+    configure(c, SHIPPED)
+    assert c.IAMOAuthenticator.audiences == [
+        "https://mine.example.org",
+        "https://ap.roost.test:9618",
+        "https://ctl.roost.test:8443",
+        "https://dcache.roost.test",
+    ]
+    assert set(CLUSTER_SCOPES) < set(c.IAMOAuthenticator.cluster_scopes)
+    assert "storage.read:/" in c.IAMOAuthenticator.cluster_scopes
+    assert c.JupyterHub.extra_user_scopes == ["read:hub", "custom:roost:session!user"]
+    assert c.RoostSpawner.site_file == str(SHIPPED)
+    assert c.JupyterHub.cleanup_servers is False
+    assert Path(c.JupyterHub.template_paths[0], "spawn.html").is_file()
+
+
+def test_a_hub_does_not_start_on_a_wrong_site_file(tmp_path):
+    with pytest.raises(SiteError):
+        configure(Config(), tmp_path / "none.yaml")
+
+
+def test_check_says_good(capsys):
+    assert main(["check", str(SHIPPED)]) == 0
+    assert "2 clusters, 2 profiles" in capsys.readouterr().out
+
+
+def test_check_names_file_line_and_what_is_allowed(tmp_path, capsys):
+    path = tmp_path / "site.yaml"
+    path.write_text(SHIPPED.read_text().replace("memory: 1 GiB  ", "memory: 1 Gib/s  "))
+    assert main(["check", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{path}, line " in said
+    assert "2 GiB" in said
+
+
+def test_the_shipped_configuration_runs(monkeypatch, tmp_path):
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "site.yaml").write_text(SHIPPED.read_text())
+    for name in ("iam-client-secret", "crypt-key", "vault-key"):
+        (etc / name).write_text(f"the {name}\n")
+    monkeypatch.setenv("ROOST_ETC", str(etc))
+    monkeypatch.setenv("ROOST_STATE", str(tmp_path))
+    monkeypatch.setenv("ROOST_IAM_ISSUER", "https://iam.roost.test:8443")
+    c = Config()
+    source = SHIPPED.with_name("jupyterhub_config.py").read_text()
+    exec(compile(source, "jupyterhub_config.py", "exec"), {"get_config": lambda: c})
+    assert c.JupyterHub.spawner_class == "roost"
+    assert c.IAMOAuthenticator.client_secret == "the iam-client-secret"
+    assert c.JupyterHub.hub_bind_url.startswith("http://127.0.0.1:")
+    scopes = c.JupyterHub.load_roles[0]["scopes"]
+    assert not any("admin" in scope for scope in scopes)
