@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from roost_shepherd.shepherd import Shepherd
+    from roost_shepherd.shepherd import AccessToken, Shepherd
 
     from roost_spawner.clusters.base import Cluster
     from roost_spawner.site.models import Site
@@ -114,6 +114,12 @@ class Engine:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         return made
+
+    async def cluster_token(self, owner: str, cluster: Cluster) -> AccessToken:
+        """Return a user's own access token for a cluster, good for the length of a call."""
+        return await self.shepherd.access_token(
+            owner, audience=cluster.audience, scopes=cluster.submit_scopes, min_valid=30
+        )
 
     def watcher(self, name: str) -> Watcher:
         """Return the one watcher of a cluster."""

@@ -108,7 +108,9 @@ class Record:
         same = view.mark == self.mark and view.owner == self.account
         if self.needs_ticket:
             return same
-        return same and view.subject == self.subject and view.issuer == self.issuer
+        # Issuers compare with the trailing slash normalised.
+        issuer = (view.issuer or "").rstrip("/")
+        return same and view.subject == self.subject and issuer == self.issuer.rstrip("/")
 
     def to_state(self) -> dict[str, Any]:
         """Return plain JSON."""

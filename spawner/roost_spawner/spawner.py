@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import math
-import secrets
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,26 +20,24 @@ from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
 from traitlets import List, Unicode, default
 
-from roost_spawner import handoff
-from roost_spawner.bootstrap import agent_source, bootstrap_code
-from roost_spawner.clusters.base import JobRequest, Launcher
+from roost_spawner import handoff, launch
+from roost_spawner.delivery import fresh_tokens
 from roost_spawner.engine import Engine, build_cluster, shared_engine
-from roost_spawner.errors import ClusterError, ClusterRefused, RoostError
+from roost_spawner.errors import ClusterError, RoostError
+from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve
 from roost_spawner.proof import digest
-from roost_spawner.sessions import Record, Session, SessionState, Wish, new_id, registry
-from roost_spawner.site.units import show_duration, show_memory
+from roost_spawner.sessions import Record, Session, SessionState, registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from roost_shepherd.shepherd import AccessToken, Shepherd
+    from roost_shepherd.shepherd import Shepherd
 
     from roost_spawner.clusters.base import Cluster
 
 _STOP_PATIENCE = 60.0
-_CONFIRM_EVERY = 0.25
 
 
 class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no types
@@ -184,110 +179,33 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         selection = cast("Selection", self._selection)
         try:
             await self.shepherd.start()
-            session, token, launcher = await self._prepare(selection)
+            session, request = await launch.prepare(
+                self.engine, selection, place=self.place, host=self, server_token=self.api_token
+            )
+            self._session = session
+            token = await self.engine.cluster_token(self.user.name, self.cluster(session))
         except ShepherdError as error:
             raise self._failure(error, "token", 403) from None
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
-        request = JobRequest(session.record.mark, selection.resources, launcher)
-        # A cancelled start must not lose the id of a job that is being submitted: stop() waits
-        # for this task.
-        session.submission = asyncio.create_task(self._submit(session, request, token))
+        self.mem_limit = f"{selection.resources.memory_mib}M"
+        self.cpu_limit = float(selection.resources.cpus)
+        # A task of its own: a start that is cancelled must not lose the id of a job that is just
+        # being submitted.
+        session.submission = asyncio.create_task(
+            launch.submit(self.engine, session, request, token=token.value, log=self.log)
+        )
         try:
             await asyncio.shield(session.submission)
         except ClusterError as error:
-            status = 503 if error.retryable else 403
-            raise self._failure(error, "submit", status) from None
+            raise self._failure(error, "submit", 503 if error.retryable else 403) from None
         await session.until(lambda record: record.ready or record.over)
-        if session.record.over:
-            raise self._ended(session)
         return await self._address(session)
 
-    async def _prepare(self, selection: Selection) -> tuple[Session, AccessToken, Launcher]:
-        site, profile = self.engine.site, selection.profile
-        cluster = self.engine.cluster(profile.cluster)
-        resources = selection.resources
-        grant = await self.shepherd.status(self.user.name)
-        ticket = secrets.token_urlsafe(32) if cluster.needs_ticket else None
-        wishes = profile.tokens if profile.tokens is not None else site.tokens
-        record = Record(
-            id=new_id(),
-            hub_id=site.hub_id,
-            cluster=profile.cluster,
-            profile=selection.name,
-            account=self.user.name,
-            issuer=grant.issuer or "",
-            subject=grant.subject or "",
-            python=profile.python or site.clusters[profile.cluster].python,
-            workdir=profile.workdir,
-            wishes={name: Wish(wish.audience, wish.scope) for name, wish in wishes.items()},
-            needs_ticket=cluster.needs_ticket,
-            token_hash=digest(self.api_token),
-            ticket_hash=digest(ticket) if ticket else "",
-        )
-        session = Session(record, self.place, self)
-        self._session = session
-        registry.add(session)
-        self.mem_limit = f"{resources.memory_mib}M"
-        self.cpu_limit = float(resources.cpus)
-        gpus = f", {resources.gpus} GPU{'s' * (resources.gpus > 1)}" if resources.gpus else ""
-        session.say(
-            5,
-            f"{profile.title}: asking {profile.cluster} for {resources.cpus} "
-            f"core{'s' * (resources.cpus > 1)}, {show_memory(resources.memory_mib)}{gpus} "
-            f"for {show_duration(resources.walltime_s)}.",
-        )
-        token = await self._cluster_token(cluster)
-        _, sha256 = agent_source()
-        code = bootstrap_code(self._handoff_url(), record.id, sha256)
-        return session, token, Launcher(python=record.python, code=code, ticket=ticket)
-
-    async def _cluster_token(self, cluster: Cluster) -> AccessToken:
-        return await self.shepherd.access_token(
-            self.user.name,
-            audience=cluster.audience,
-            scopes=cluster.submit_scopes,
-            min_valid=30,
-        )
-
-    def _handoff_url(self) -> str:
-        return cast("str", url_path_join(self.engine.site.hub_url, "hub/api", handoff.PREFIX))
-
-    async def _submit(self, session: Session, request: JobRequest, token: AccessToken) -> None:
-        session.submitted_at = math.inf
-        # The mark is kept before the job that bears it exists: a hub that dies in between finds it.
-        session.update(submitting=True)
-        cluster = self.cluster(session)
-        try:
-            job_id = await cluster.submit(request, token=token.value)
-        except ClusterRefused as error:
-            session.end(error.sentence)
-            raise
-        except BaseException:
-            # Nobody said no: the job may be there.  The watcher looks for its mark.
-            session.submitted_at = time.monotonic()
-            self.engine.watcher(session.record.cluster).follow()
-            raise
-        session.submitted_at = time.monotonic()
-        self.job_id = job_id
-        session.update(job_id=job_id)
-        if session.record.state is SessionState.PREPARING:
-            session.update(state=SessionState.QUEUED)
-        self.log.info("Session %s of %s is job %s", session.record.mark, self.user.name, job_id)
-        session.say(15, f"Job {job_id} is in the queue of {session.record.cluster}.")
-        self.engine.watcher(session.record.cluster).follow()
-
     async def _address(self, session: Session) -> tuple[str, int]:
-        # The node comes from the scheduler, never from the job: it decides where the proxy sends
-        # this user's browser.
-        while not session.record.node:
-            view = await self.cluster(session).look(session.record.job_id)
-            if view is not None:
-                session.observe(view, time.monotonic())
-            if session.record.over:
-                raise self._ended(session)
-            if not session.record.node:
-                await asyncio.sleep(_CONFIRM_EVERY)
+        await launch.locate(self.engine, session)
+        if session.record.over:
+            raise self._ended(session)
         session.update(state=SessionState.RUNNING)
         self.port = session.record.port
         return session.record.node, session.record.port
@@ -322,27 +240,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         }
 
     async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
-        """Return the session's access tokens; those that cannot be had are left out."""
-        answer: dict[str, dict[str, Any]] = {}
-        failure: ShepherdError | None = None
-        for name, wish in session.record.wishes.items():
-            try:
-                token = await self.shepherd.access_token(
-                    session.record.account, audience=wish.audience, scopes=wish.scope.split()
-                )
-            except ShepherdError as error:
-                self.log.warning("Token %s of session %s: %s", name, session.record.mark, error)
-                failure = error
-                continue
-            answer[name] = {
-                "value": token.value,
-                "expires_at": token.expires_at,
-                "refresh_in": max(token.refresh_in(time.time()), 1.0),
-            }
-            answer.setdefault("default", answer[name])
-        if failure is not None and not answer:
-            raise failure
-        return answer
+        """Return the session's access tokens."""
+        return await fresh_tokens(self.shepherd, session.record, self.log)
 
     def _new_server_token(self, session: Session) -> None:
         # The hub was restarted while the job waited, and it keeps hashes of its tokens only.
@@ -411,41 +310,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             session.notice = asyncio.ensure_future(self.poll_and_notify())
 
     async def _see_off(self, session: Session) -> None:
-        """Remove a session's job, and forget it only once the scheduler confirmed its end."""
-        if session.submission is not None:
-            await asyncio.wait([session.submission])
-        if not session.record.submitting:
-            session.end("It was never submitted.")
-        pause = 1.0
-        while not session.record.ended:
-            watcher = self.engine.watcher(session.record.cluster)
-            watcher.follow()  # also finds a job whose id we do not know
-            try:
-                if session.record.job_id:
-                    cluster = self.cluster(session)
-                    token = await self._cluster_token(cluster)
-                    await cluster.cancel(session.record.job_id, token=token.value)
-                    await self._confirm(session, cluster)
-            except ShepherdError as error:
-                # Without the owner's token nobody may: the agent is answered 410 and ends the job.
-                self.log.warning("Cannot cancel job %s: %s", session.record.job_id, error)
-            except RoostError as error:
-                self.log.warning("Cannot cancel job %s yet: %s", session.record.job_id, error)
-            await session.until(lambda record: record.ended, pause)
-            pause = min(2 * pause, 60.0)
+        await see_off(self.engine, session, self.log)
         if session is not self._session:
             registry.discard(session)
             self.keep()
-
-    async def _confirm(self, session: Session, cluster: Cluster) -> None:
-        for _ in range(int(30 / _CONFIRM_EVERY)):
-            view = await cluster.look(session.record.job_id)
-            if view is None:
-                session.end("The job was removed.")
-            else:
-                session.observe(view, time.monotonic())
-            if await session.until(lambda record: record.ended, _CONFIRM_EVERY):
-                return
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield each piece of news once, in plain words."""
@@ -460,29 +328,16 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             told = len(session.news)
             if session.record.ready or session.record.over:
                 return
-            await self._explain(session)
+            await launch.explain(self.engine, session, self.log)
             if told == len(session.news):
                 await session.changed(limit=5.0)
-
-    async def _explain(self, session: Session) -> None:
-        # Only once waiting has become noticeable, and at most every so often for all who look.
-        waits = session.record.state is SessionState.QUEUED and session.record.job_id
-        now = time.monotonic()
-        if not waits or now - session.submitted_at < 4 or now < session.explain_after:
-            return
-        session.explain_after = now + 10
-        try:
-            sentence = await self.cluster(session).explain(session.record.job_id)
-        except RoostError as error:
-            self.log.debug("No explanation for job %s: %s", session.record.job_id, error)
-            return
-        if sentence and session.record.state is SessionState.QUEUED:
-            session.say(20, sentence)
 
     # -- state ---------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """Return what must survive the hub, with batchspawner's own keys."""
+        if self._session is not None:
+            self.job_id = self._session.record.job_id
         state = cast("dict[str, Any]", super().get_state())
         sessions = registry.at(self.place)
         if sessions:
@@ -513,7 +368,6 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 session.host = self
             if not record.left:
                 self._session = session
-                self.job_id = record.job_id
             if record.submitting and not record.ended:
                 self.engine.watcher(record.cluster).follow()
 

@@ -1,0 +1,62 @@
+"""The end of a session: its job is removed as its owner, and remembered until that is confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from roost_shepherd.errors import ShepherdError
+
+from roost_spawner.errors import RoostError
+
+if TYPE_CHECKING:
+    import logging
+
+    from roost_spawner.clusters.base import Cluster
+    from roost_spawner.engine import Engine
+    from roost_spawner.sessions import Session
+
+_LOOK_EVERY, _LOOK_FOR = 0.25, 30.0
+_MAX_PAUSE = 60.0
+
+
+async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None:
+    """Remove a session's job; return once the scheduler confirmed that it is gone.
+
+    Tries until then.  Where the owner has no token any more nobody may cancel: the agent's next
+    call is answered 410 and it ends the job from inside, and the watcher sees it go.
+    """
+    if session.submission is not None:
+        await asyncio.wait([session.submission])
+    if not session.record.submitting:
+        session.end("It was never submitted.")
+    pause = 1.0
+    while not session.record.ended:
+        name, job_id = session.record.cluster, session.record.job_id
+        try:
+            engine.watcher(name).follow()  # also finds a job whose id we do not know
+            if job_id:
+                cluster = engine.cluster(name)
+                token = await engine.cluster_token(session.record.account, cluster)
+                await cluster.cancel(job_id, token=token.value)
+                await _confirm(session, cluster)
+        except (ShepherdError, RoostError) as error:
+            log.warning("Cannot cancel job %s of %s yet: %s", job_id, name, error)
+        except Exception:
+            log.exception("Could not cancel job %s of %s", job_id, name)
+        await session.until(lambda record: record.ended, pause)
+        pause = min(2 * pause, _MAX_PAUSE)
+
+
+async def _confirm(session: Session, cluster: Cluster) -> None:
+    deadline = time.monotonic() + _LOOK_FOR
+    while time.monotonic() < deadline:
+        asked_at = time.monotonic()
+        view = await cluster.look(session.record.job_id)
+        if view is None:
+            session.end("The job was removed.")
+        else:
+            session.observe(view, asked_at)
+        if await session.until(lambda record: record.ended, _LOOK_EVERY):
+            return

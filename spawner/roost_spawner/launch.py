@@ -1,0 +1,159 @@
+"""From a validated choice to a job: the session's record, its request, the submit, its node."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from roost_spawner.bootstrap import agent_source, bootstrap_code
+from roost_spawner.clusters.base import JobRequest, Launcher
+from roost_spawner.errors import ClusterError, ClusterRefused, RoostError
+from roost_spawner.proof import digest
+from roost_spawner.sessions import Record, Session, SessionState, Wish, new_id, registry
+from roost_spawner.site.units import show_duration, show_memory
+
+if TYPE_CHECKING:
+    import logging
+
+    from roost_spawner.clusters.base import Resources
+    from roost_spawner.engine import Engine
+    from roost_spawner.options import Selection
+    from roost_spawner.sessions import Host, Place
+
+HANDOFF = "hub/api/roost/v1/"
+_LOOK_EVERY = 0.25
+_EXPLAIN_AFTER, _EXPLAIN_EVERY = 4.0, 10.0
+
+
+def _amounts(resources: Resources) -> str:
+    def several(count: int, word: str) -> str:
+        return f"{count} {word}{'' if count == 1 else 's'}"
+
+    parts = [several(resources.cpus, "core"), show_memory(resources.memory_mib)]
+    if resources.gpus:
+        parts.append(several(resources.gpus, "GPU"))
+    return f"{', '.join(parts)} for {show_duration(resources.walltime_s)}"
+
+
+async def prepare(
+    engine: Engine, selection: Selection, *, place: Place, host: Host, server_token: str
+) -> tuple[Session, JobRequest]:
+    """Make a session of a choice, and the request for its job.
+
+    Parameters
+    ----------
+    engine
+        The hub's shared part.
+    selection
+        What the user may have.
+    place
+        Whose server it becomes; the user's name is the account.
+    host
+        Who acts for it.
+    server_token
+        The server's API token: who holds it speaks for the session.
+
+    Raises
+    ------
+    RoostError, ShepherdError
+        If the cluster is not there any more, or the user has no grant.
+    """
+    site, profile = engine.site, selection.profile
+    cluster = engine.cluster(profile.cluster)
+    grant = await engine.shepherd.status(place[0])
+    ticket = secrets.token_urlsafe(32) if cluster.needs_ticket else None
+    wishes = profile.tokens if profile.tokens is not None else site.tokens
+    record = Record(
+        id=new_id(),
+        hub_id=site.hub_id,
+        cluster=profile.cluster,
+        profile=selection.name,
+        account=place[0],
+        issuer=grant.issuer or "",
+        subject=grant.subject or "",
+        python=profile.python or site.clusters[profile.cluster].python,
+        workdir=profile.workdir,
+        wishes={name: Wish(wish.audience, wish.scope) for name, wish in wishes.items()},
+        needs_ticket=cluster.needs_ticket,
+        token_hash=digest(server_token),
+        ticket_hash=digest(ticket) if ticket else "",
+    )
+    session = Session(record, place, host)
+    registry.add(session)
+    session.say(
+        5, f"{profile.title}: asking {profile.cluster} for {_amounts(selection.resources)}."
+    )
+    _, sha256 = agent_source()
+    code = bootstrap_code(urljoin(site.hub_url, HANDOFF), record.id, sha256)
+    launcher = Launcher(python=record.python, code=code, ticket=ticket)
+    return session, JobRequest(record.mark, selection.resources, launcher)
+
+
+async def submit(
+    engine: Engine, session: Session, request: JobRequest, *, token: str, log: logging.Logger
+) -> None:
+    """Submit a session's job as its owner.  Runs to its end even if the start is cancelled.
+
+    Raises
+    ------
+    ClusterError
+        If the cluster refuses, or does not answer.
+    """
+    record = session.record
+    session.submitted_at = math.inf
+    # The mark is kept before the job that bears it exists: a hub that dies in between finds it.
+    session.update(submitting=True)
+    try:
+        job_id = await engine.cluster(record.cluster).submit(request, token=token)
+    except ClusterRefused as error:
+        session.end(error.sentence)
+        raise
+    except BaseException:
+        # Nobody said no: the job may be there.  The watcher looks for its mark.
+        session.submitted_at = time.monotonic()
+        engine.watcher(record.cluster).follow()
+        raise
+    session.submitted_at = time.monotonic()
+    session.update(job_id=job_id)
+    if session.record.state is SessionState.PREPARING:
+        session.update(state=SessionState.QUEUED)
+    log.info("Session %s of %s is job %s", record.mark, record.account, job_id)
+    session.say(15, f"Job {job_id} is in the queue of {record.cluster}.")
+    engine.watcher(record.cluster).follow()
+
+
+async def locate(engine: Engine, session: Session) -> None:
+    """Wait until the scheduler has said which node the job runs on.
+
+    Never the job itself: the node decides where the proxy sends this user's browser.
+    """
+    while not session.record.node and not session.record.over:
+        try:
+            view = await engine.cluster(session.record.cluster).look(session.record.job_id)
+        except ClusterError as error:
+            session.unreachable(error.sentence)
+        else:
+            if view is not None:
+                session.observe(view, time.monotonic())
+        if not session.record.node:
+            await asyncio.sleep(_LOOK_EVERY)
+
+
+async def explain(engine: Engine, session: Session, log: logging.Logger) -> None:
+    """Say why a job does not start, once waiting has become noticeable."""
+    record, now = session.record, time.monotonic()
+    waits = record.state is SessionState.QUEUED and record.job_id
+    if not waits or now < max(session.submitted_at + _EXPLAIN_AFTER, session.explain_after):
+        return
+    session.explain_after = now + _EXPLAIN_EVERY  # however many look at the page
+    try:
+        sentence = await engine.cluster(record.cluster).explain(record.job_id)
+    except RoostError as error:
+        log.debug("No explanation for job %s: %s", record.job_id, error)
+        return
+    if sentence and session.record.state is SessionState.QUEUED:
+        session.say(20, sentence)
