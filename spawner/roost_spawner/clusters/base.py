@@ -110,7 +110,7 @@ class JobView:
     ``AuthTokenSubject``)."""
     issuer: str | None = None
     node: str | None = None
-    """Host name of the node, as the hub reaches it.  Comes from the scheduler, never from the job."""
+    """Host name of the node, as the hub reaches it: the scheduler's word, never the job's."""
     slot: str | None = None
     """Slot name (HTCondor) or partition (Slurm), for people to read."""
     key_hash: str | None = field(default=None, repr=False)
