@@ -31,11 +31,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="give every node homes of its own",
     )
+    up.add_argument(
+        "--no-services", dest="services", action="store_false", help="hosts and network only"
+    )
     add("down", help="take everything down; the cache stays")
     add("purge", help="remove the cache as well")
     add("status", help="show hosts and services")
     add("paths", help="print where things are, as JSON")
-    run = add("exec", help="run a command in a host: exec HOST -- CMD ...")
+    run = add("exec", help="run a command in a host: exec HOST [--user NAME] -- CMD ...")
     run.add_argument("--user", help="as this account (root)")
     run.add_argument("host", choices=sorted(lifecycle.ALL_HOSTS))
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD")
@@ -53,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command != "paths":
+            _need_root()
         return _COMMANDS[options.command](options)
     except Unfit as unfit:
         print(unfit, file=sys.stderr)
@@ -65,7 +70,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(options: argparse.Namespace) -> int:
-    lifecycle.up(Folders.default(), Printer(), suite=options.suite, shared_home=options.shared_home)
+    lifecycle.up(
+        Folders.default(),
+        Printer(),
+        suite=options.suite,
+        shared_home=options.shared_home,
+        services=options.services,
+    )
     return 0
 
 
@@ -75,13 +86,11 @@ def _need_root() -> None:
 
 
 def _down(_options: argparse.Namespace) -> int:
-    _need_root()
     lifecycle.down(Folders.default(), Printer())
     return 0
 
 
 def _purge(_options: argparse.Namespace) -> int:
-    _need_root()
     lifecycle.down(Folders.default(), Printer())
     lifecycle.purge(Folders.default(), Printer())
     return 0
@@ -95,12 +104,22 @@ def _status(_options: argparse.Namespace) -> int:
         if not up and name not in PLAN:
             continue
         state = "down" if not up else "cut off" if net.is_cut(name) else "up"
-        print(f"{name:6} {host.address:12} {state}")
+        print(f"{name:6} {host.address:13} {state}")
         for service in services:
             if service.host == name:
                 ready = up and service.ready(host)
-                print(f"         {service.name:20} {'ready' if ready else 'not ready'}")
+                age = host.service_age(service.name) if up else None
+                since = f"for {_duration(age)}" if age is not None else ""
+                print(
+                    f"  {service.name:18} {'ready' if ready else 'not ready':12} {since}".rstrip()
+                )
     return 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
 
 
 def _paths(_options: argparse.Namespace) -> int:
@@ -117,10 +136,13 @@ def _paths(_options: argparse.Namespace) -> int:
 
 
 def _exec(options: argparse.Namespace) -> int:
-    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    words, user = options.words, options.user
+    if words[:1] == ["--user"]:
+        user, words = words[1], words[2:]
+    words = words[1:] if words[:1] == ["--"] else words
     if not words:
         raise TestbedError("exec needs a command: python -m testbed exec HOST -- CMD ...")
-    return lifecycle.site(Folders.default()).hosts[options.host].attach(words, user=options.user)
+    return lifecycle.site(Folders.default()).hosts[options.host].attach(words, user=user)
 
 
 def _cut(options: argparse.Namespace) -> int:

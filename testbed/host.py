@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import net
+from testbed import net, processes
 from testbed.errors import TestbedError
-from testbed.layout import REPOSITORY, Folders, fqdn
+from testbed.layout import CGROUP, REPOSITORY, Folders, fqdn
+from testbed.rooted import inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,10 +55,8 @@ class Host:
 
     # -- life ----------------------------------------------------------------------------------
 
-    def boot(self, layers: Sequence[Path], *, homes: Path | None) -> None:
+    def boot(self, layers: Sequence[Path], *, homes: Path | None, source: bool) -> None:
         """Start the host's init in namespaces of its own, and wait until it says that it is up."""
-        if self.pid() is not None:
-            return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -67,51 +67,67 @@ class Host:
             "HOST_DIR": str(self.folder),
             "HOST_LAYERS": ":".join(str(layer) for layer in layers),
             "HOST_LOGS": str(self.logs),
-            "HOST_REPOSITORY": str(REPOSITORY),
+            "HOST_CGROUP": CGROUP,
+            "HOST_INIT": str(REPOSITORY / "testbed/inside/init.py"),
+            "HOST_REPOSITORY": str(REPOSITORY) if source else "",
             "HOST_HOMES": str(homes) if homes else "",
         }
         log = self.folder / "boot.log"
-        with log.open("wb") as out:
-            outer = subprocess.Popen(
-                [
-                    *("nsenter", f"--net=/run/netns/{net.namespace(self.name)}"),
-                    *("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"),
-                    str(REPOSITORY / "testbed/inside/enter.sh"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=environment,
-                start_new_session=True,
-            )
+        outer = processes.detach(
+            [
+                *("nsenter", f"--net=/run/netns/{net.namespace(self.name)}"),
+                *("unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"),
+                *("sh", str(REPOSITORY / "testbed/inside/enter.sh")),
+            ],
+            log,
+            environment,
+        )
+        (self.folder / "layers").write_text(environment["HOST_LAYERS"])
         until = time.monotonic() + 20
-        while time.monotonic() < until and outer.poll() is None:
-            child = _first_child(outer.pid)
+        while time.monotonic() < until and processes.start_time(outer):
+            child = processes.first_child(outer)
             if child and Path(f"/proc/{child}/root/run/host-is-up").exists():
-                (self.folder / "init").write_text(f"{child} {_start_time(child)}")
+                processes.remember(self.folder / "init", child)
                 return
             time.sleep(0.02)
-        outer.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(outer, signal.SIGKILL)
         raise TestbedError(f"host {self.name} did not come up: {log.read_text().strip()[-500:]}")
 
     def pid(self) -> int | None:
         """Return the machine's number for the host's PID 1; None if it is down."""
+        return processes.recall(self.folder / "init")
+
+    def is_of(self, layers: Sequence[Path]) -> bool:
+        """Return whether the running host was made of these layers."""
         try:
-            number, started = (self.folder / "init").read_text().split()
-        except (FileNotFoundError, ValueError):
-            return None
-        return int(number) if _start_time(int(number)) == started else None
+            return (self.folder / "layers").read_text() == ":".join(map(str, layers))
+        except FileNotFoundError:
+            return False
 
     def kill(self) -> None:
         """End everything in the host, at once."""
-        pid = self.pid()
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            until = time.monotonic() + 20
-            while self.pid() is not None and time.monotonic() < until:
-                time.sleep(0.02)
-        for group in _groups(self.name, "*"):
-            _remove_group(group.parent)
+        until = time.monotonic() + 20
+        while pids := self._processes():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > until:
+                raise TestbedError(f"Processes of host {self.name} will not die: {sorted(pids)}")
+            time.sleep(0.02)
+        for top in _tops(self.name):
+            _remove_group(top)
+
+    def _processes(self) -> set[int]:
+        # Known by their cgroups and by their network namespace, not only by what was written down.
+        known = self.pid()
+        found = set() if known is None else {known}
+        for top in _tops(self.name):
+            for file in top.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):
+                    found.update(map(int, file.read_text().split()))
+        found.update(net.processes(net.namespace(self.name)))
+        return {pid for pid in found if processes.start_time(pid)}
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -120,20 +136,16 @@ class Host:
         if pid is None:
             raise TestbedError(f"host {self.name} is down; `python -m testbed up` starts it.")
         joined = "".join(f"echo 0 > {shlex.quote(str(g))}; " for g in _groups(self.name))
-        become = []
-        if user not in (None, "root"):
-            become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
         return [
             *("sh", "-c", joined + 'exec "$@"', "sh"),
             *("nsenter", f"--target={pid}"),
             *("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"),
-            *("env", f"--chdir={cwd or '/'}", *become, *command),
+            *("env", f"--chdir={cwd or '/'}", *_become(user), *command),
         ]
 
-    @staticmethod
-    def _environment(user: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
-        home = "/root" if user in (None, "root") else f"/home/{user}"
-        names = {"USER": user or "root", "LOGNAME": user or "root", "HOME": home}
+    def _environment(self, user: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
+        name = user or "root"
+        names = {"USER": name, "LOGNAME": name, "HOME": self.account(name).home}
         return names | {"PATH": PATH, "LANG": "C.UTF-8"} | dict(extra or {})
 
     def run(
@@ -198,12 +210,9 @@ class Host:
         """Start a daemon; its output goes to the service's log."""
         detach = (
             f'mkdir -p {PID_FILES}; "$@" >>/var/log/testbed/{name}.log 2>&1 </dev/null & '
-            f"echo $! >{PID_FILES}/{name}.pid"
+            f'echo "$! $(cut -d" " -f22 /proc/$!/stat)" >{PID_FILES}/{name}.pid'
         )
-        become: list[str] = []
-        if user not in (None, "root"):
-            become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
-        command = ["sh", "-c", detach, "sh", "setsid", *become, *command]
+        command = ["sh", "-c", detach, "sh", "setsid", *_become(user), *command]
         subprocess.run(
             self._enter(command, None, cwd),
             env=self._environment(user, env),
@@ -221,18 +230,26 @@ class Host:
             return None
         root = Path(f"/proc/{pid}/root")
         try:
-            number = int((root / PID_FILES.lstrip("/") / f"{name}.pid").read_text())
-            state = (root / f"proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+            number, began = (root / f"{PID_FILES.lstrip('/')}/{name}.pid").read_text().split()
         except (OSError, ValueError):
             return None
-        return None if state == "Z" else number
+        return int(number) if processes.start_time(int(number), root / "proc") == began else None
+
+    def service_age(self, name: str) -> float | None:
+        """Return for how many seconds a daemon has been running; None if it does not."""
+        number = self.service_pid(name)
+        if number is None:
+            return None
+        ticks = processes.start_time(number, self.path("/proc"))
+        up = float(Path("/proc/uptime").read_text().split()[0])
+        return up - int(ticks or 0) / os.sysconf("SC_CLK_TCK")
 
     def alive(self, name: str) -> bool:
         """Return whether a daemon that :meth:`spawn` started still runs."""
         return self.service_pid(name) is not None
 
     def stop(self, name: str, timeout: float = 10, signal_name: str = "TERM") -> None:
-        """End a daemon: first politely, then after `timeout` seconds with KILL."""
+        """End a daemon: first politely, then after `timeout` seconds with KILL; with its group."""
         number = self.service_pid(name)
         if number is None:
             return
@@ -240,56 +257,81 @@ class Host:
         until = time.monotonic() + timeout
         while self.alive(name) and time.monotonic() < until:
             time.sleep(0.05)
-        if self.alive(name):
-            self.run(["kill", "-KILL", str(number)], check=False)
+        self.run(["kill", "-KILL", "--", f"-{number}"], check=False)
 
-    def path(self, inside: str) -> Path:
-        """Return where the machine sees a path of the host."""
+    def path(self, path: str) -> Path:
+        """Return where the machine sees a path of the host, links followed as the host would."""
         pid = self.pid()
         if pid is None:
-            raise TestbedError(f"host {self.name} is down")
-        return Path(f"/proc/{pid}/root") / inside.lstrip("/")
+            raise TestbedError(f"host {self.name} is down; `python -m testbed up` starts it.")
+        return inside(Path(f"/proc/{pid}/root"), path)
 
     def write(
-        self, inside: str, content: str | bytes, *, owner: str = "root", mode: int = 0o644
+        self, path: str, content: str | bytes, *, owner: str = "root", mode: int = 0o644
     ) -> None:
         """Write a file in the host, never readable by others than `mode` says, at no moment."""
-        path = self.path(inside)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".new")
+        target = self.path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(target.name + ".new")
+        account = self.account(owner)
         draft.unlink(missing_ok=True)
         data = content.encode() if isinstance(content, str) else content
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             os.fchmod(file.fileno(), mode)
-            os.fchown(file.fileno(), *self.ids(owner))
+            os.fchown(file.fileno(), account.uid, account.gid)
             file.write(data)
-        draft.rename(path)
+        draft.rename(target)
 
-    def read(self, inside: str) -> str:
+    def read(self, path: str) -> str:
         """Return a file of the host."""
-        return self.path(inside).read_text()
+        return self.path(path).read_text()
 
-    def ids(self, user: str) -> tuple[int, int]:
-        """Return user and group number of an account of the host."""
+    def account(self, user: str) -> Account:
+        """Return an account of the host.
+
+        Raises
+        ------
+        TestbedError
+            If there is none of that name.
+        """
         for line in self.read("/etc/passwd").splitlines():
-            fields = line.split(":")
-            if fields[0] == user:
-                return int(fields[2]), int(fields[3])
-        raise TestbedError(f"{self.name} has no account {user}")
+            name, _, uid, gid, _, home, _ = line.split(":")
+            if name == user:
+                return Account(int(uid), int(gid), home)
+        raise TestbedError(f"{self.name} has no account {user}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a host's ``/etc/passwd`` says of somebody."""
+
+    uid: int
+    gid: int
+    home: str
+
+
+def _become(user: str | None) -> list[str]:
+    if user in (None, "root"):
+        return []
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
 
 
 def _groups(host: str, controller: str = "*") -> list[Path]:
     """Return the ``cgroup.procs`` files that put a process among a host's."""
     if (CGROUPS / "cgroup.controllers").exists():
-        return list(CGROUPS.glob(f"roost-testbed/{host}/init/cgroup.procs"))
-    return sorted(CGROUPS.glob(f"{controller}/roost-testbed/{host}/cgroup.procs"))
+        return list(CGROUPS.glob(f"{CGROUP}/{host}/init/cgroup.procs"))
+    return sorted(CGROUPS.glob(f"{controller}/{CGROUP}/{host}/cgroup.procs"))
+
+
+def _tops(host: str) -> list[Path]:
+    """Return a host's topmost cgroup in every hierarchy."""
+    return [*CGROUPS.glob(f"{CGROUP}/{host}"), *CGROUPS.glob(f"*/{CGROUP}/{host}")]
 
 
 def remove_groups() -> None:
     """Remove every cgroup of the testbed."""
-    for top in [CGROUPS / "roost-testbed", *CGROUPS.glob("*/roost-testbed")]:
-        if top.is_dir() and not top.is_symlink():
-            _remove_group(top)
+    for top in [*CGROUPS.glob(CGROUP), *CGROUPS.glob(f"*/{CGROUP}")]:
+        _remove_group(top)
 
 
 def _remove_group(top: Path) -> None:
@@ -302,19 +344,3 @@ def _remove_group(top: Path) -> None:
                 break
             except OSError:
                 time.sleep(0.02)  # the kernel is still taking its last process down
-
-
-def _first_child(pid: int) -> int | None:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return None
-    return int(children[0]) if children else None
-
-
-def _start_time(pid: int) -> str | None:
-    # Field 22 of proc(5)'s stat; the command in parentheses may hold spaces.
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None

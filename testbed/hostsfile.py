@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-BEGIN = "# >>> roost testbed >>>"
-END = "# <<< roost testbed <<<"
+from testbed.layout import NAME
+
+BEGIN = f"# >>> {NAME} testbed >>>"
+END = f"# <<< {NAME} testbed <<<"
 PATH = Path("/etc/hosts")
 
 
 def with_block(text: str, lines: list[str]) -> str:
     """Return a hosts file with our block set to `lines`; without a block when there are none."""
     kept: list[str] = []
-    inside = False
+    block: list[str] | None = None
     for line in text.splitlines():
         if line == BEGIN:
-            inside = True
+            kept += block or []
+            block = []
         elif line == END:
-            inside = False
-        elif not inside:
+            block = None
+        elif block is None:
             kept.append(line)
+        else:
+            block.append(line)
+    # A block that somebody's editing left without an end: only what is surely ours goes.
+    kept += [line for line in block or [] if not line.startswith("127.77.")]
     if lines:
         kept += [BEGIN, *lines, END]
     return "\n".join(kept) + "\n"
@@ -34,7 +42,7 @@ def write(lines: list[str], path: Path = PATH) -> None:
     try:
         draft = path.with_name(path.name + ".roost")
         draft.write_text(new)
-        draft.chmod(0o644)
+        shutil.copymode(path, draft)
         draft.replace(path)
     except OSError:
         # In a container the hosts file is a mount point, which cannot be replaced.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 
     from testbed.host import Host
 
+NAME = os.environ.get("ROOST_TESTBED_NAME", "roost")
+"""Which testbed: one of another name shares the cache with this one, and nothing else."""
 DOMAIN = "roost.test"
 NETWORK = "10.77.0"
-LOOPBACK = "127.77.0"
-SWITCH = "roost-switch"
+LOOPBACK = f"127.77.{0 if NAME == 'roost' else 1 + zlib.crc32(NAME.encode()) % 254}"
+MACHINE_DOMAIN = DOMAIN if NAME == "roost" else f"{NAME}.{DOMAIN}"
+"""The hosts' domain as the machine sees it; the hosts themselves always say :data:`DOMAIN`."""
+SWITCH = f"{NAME}-switch"
 """Network namespace that holds the bridge; nothing of it shows in the machine's own."""
+CGROUP = f"{NAME}-testbed"
 FORWARDED = {"iam": 8443, "hub": 8443}
 """Ports that the machine itself reaches, through loopback forwarders."""
 
@@ -33,6 +39,8 @@ class HostPlan:
     layers: tuple[str, ...]
     homes: bool = False
     """Whether users' homes are mounted here."""
+    source: bool = False
+    """Whether the repository is mounted here, read-only at ``/srv/roost``."""
 
     @property
     def address(self) -> str:
@@ -45,16 +53,18 @@ PLAN = {
     "ap": HostPlan(11, ("batch", "base")),
     "ep1": HostPlan(12, ("nodes", "batch", "base"), homes=True),
     "ep2": HostPlan(13, ("nodes", "batch", "base"), homes=True),
-    "ctl": HostPlan(14, ("broker", "batch", "base")),
+    "ctl": HostPlan(14, ("broker", "batch", "base"), source=True),
     "gpu1": HostPlan(15, ("nodes", "batch", "base"), homes=True),
     "gpu2": HostPlan(16, ("nodes", "batch", "base"), homes=True),
-    "iam": HostPlan(17, ("npm", "base")),
-    "hub": HostPlan(18, ("hub", "npm", "base")),
+    "iam": HostPlan(17, ("npm", "base"), source=True),
+    "hub": HostPlan(18, ("hub", "npm", "base"), source=True),
 }
 
 # The peers that the benchmarks compare with, run the way they need: a hub as root on an access
 # point.  Started by the benchmark only.
-BENCH_PLAN = {"peers": HostPlan(19, ("hub", "nodes", "npm", "batch", "base"), homes=True)}
+BENCH_PLAN = {
+    "peers": HostPlan(19, ("hub", "nodes", "npm", "batch", "base"), homes=True, source=True)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Folders:
         """Read the environment, or take the usual places."""
         return cls(
             cache=Path(os.environ.get("ROOST_TESTBED_CACHE", "/var/cache/roost-testbed")),
-            state=Path(os.environ.get("ROOST_TESTBED_STATE", "/var/lib/roost-testbed")),
+            state=Path(os.environ.get("ROOST_TESTBED_STATE", f"/var/lib/{NAME}-testbed")),
         )
 
     @property
@@ -158,6 +168,11 @@ def fqdn(host: str) -> str:
     return f"{host}.{DOMAIN}"
 
 
-def hosts_lines(network: str, plan: dict[str, HostPlan]) -> list[str]:
-    """Return lines for ``/etc/hosts`` that give every host its address in `network`."""
-    return [f"{network}.{item.octet} {fqdn(name)} {name}" for name, item in plan.items()]
+def hosts_lines(plan: dict[str, HostPlan]) -> list[str]:
+    """Return the lines of ``/etc/hosts`` in the hosts."""
+    return [f"{item.address} {fqdn(name)} {name}" for name, item in plan.items()]
+
+
+def machine_lines(plan: dict[str, HostPlan]) -> list[str]:
+    """Return the lines of ``/etc/hosts`` of the machine, which must not take short names."""
+    return [f"{LOOPBACK}.{item.octet} {name}.{MACHINE_DOMAIN}" for name, item in plan.items()]

@@ -8,22 +8,22 @@ import json
 import os
 import shutil
 import signal
-import subprocess
+import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import hostsfile, machine, net
+from testbed import hostsfile, machine, net, processes
 from testbed.authority import make_certificate
 from testbed.errors import TestbedError
 from testbed.host import Host, remove_groups
+from testbed.jobs import in_order
 from testbed.layout import (
     BENCH_PLAN,
     FORWARDED,
     LOOPBACK,
-    NETWORK,
+    NAME,
     PLAN,
     REPOSITORY,
     SWITCH,
@@ -31,6 +31,7 @@ from testbed.layout import (
     Site,
     fqdn,
     hosts_lines,
+    machine_lines,
 )
 from testbed.root import Roots
 from testbed.services import all_services
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from testbed.steps import Say
 
 ALL_HOSTS = PLAN | BENCH_PLAN
-LOCK = Path("/run/roost-testbed.lock")
+LOCK = Path(f"/run/{NAME}-testbed.lock")
 
 
 @contextlib.contextmanager
@@ -51,11 +52,17 @@ def lock() -> Iterator[None]:
     with LOCK.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(file.fileno()), LOCK.stat())
         except OSError:
+            mine = False  # held, or removed by its holder between our open and our lock
+        if not mine:
             raise TestbedError(
                 "Another `python -m testbed up` or `down` is at work; wait for it to end."
-            ) from None
-        yield
+            )
+        try:
+            yield
+        finally:
+            LOCK.unlink()
 
 
 def site(folders: Folders) -> Site:
@@ -72,8 +79,23 @@ def site(folders: Folders) -> Site:
     )
 
 
-def up(folders: Folders, say: Say, *, suite: str, shared_home: bool = True) -> Site:
+def up(
+    folders: Folders, say: Say, *, suite: str, shared_home: bool = True, services: bool = True
+) -> Site:
     """Bring everything up that is not up; harmless when all is.
+
+    Parameters
+    ----------
+    folders
+        Where the testbed keeps things.
+    say
+        Told of each step.
+    suite
+        Debian suite of the hosts.
+    shared_home
+        Whether the nodes have one ``/home`` between them.
+    services
+        Whether to start the services, too.
 
     Raises
     ------
@@ -89,8 +111,7 @@ def up(folders: Folders, say: Say, *, suite: str, shared_home: bool = True) -> S
         folders.cache.mkdir(parents=True, exist_ok=True)
         roots.build(say)
         folders.state.mkdir(parents=True, exist_ok=True)
-        settings = {"suite": suite, "shared_home": shared_home}
-        (folders.state / "settings.json").write_text(json.dumps(settings))
+        _keep_settings(folders, {"suite": suite, "shared_home": shared_home})
         place = site(folders)
         with say(f"{len(PLAN)} hosts up on their own network"):
             net.make_switch()
@@ -98,8 +119,12 @@ def up(folders: Folders, say: Say, *, suite: str, shared_home: bool = True) -> S
             for name in PLAN:
                 boot(place, roots, name)
             _forward(folders)
-            hostsfile.write(hosts_lines(LOOPBACK, PLAN))
-        start_all(place, say)
+            hostsfile.write(machine_lines(PLAN))
+        stale = [name for name in PLAN if not place.hosts[name].is_of(root_of(roots, name))]
+        if stale:
+            print(f"older than their recipe, until a `down` and `up`: {', '.join(stale)}")
+        if services:
+            start_all(place, say)
     with say(f"everything is up, in {time.monotonic() - began:.1f} s"):
         pass
     return place
@@ -108,13 +133,39 @@ def up(folders: Folders, say: Say, *, suite: str, shared_home: bool = True) -> S
 def boot(place: Site, roots: Roots, name: str) -> None:
     """Bring one host up, without its services."""
     plan, host = ALL_HOSTS[name], place.hosts[name]
-    net.plug_in(name, plan)
-    if host.pid() is not None:
-        return
-    homes = place.folders.homes if plan.homes and place.shared_home else None
-    host.boot([roots.path(layer) for layer in plan.layers], homes=homes)
+    if host.pid() is None:
+        host.kill()  # what a killed `up` had begun and not written down
+        net.plug_in(name, plan)
+        homes = place.folders.homes if plan.homes and place.shared_home else None
+        host.boot(root_of(roots, name), homes=homes, source=plan.source)
+    furnished = host.folder / "furnished"
+    if not furnished.exists():
+        _furnish(place, host)
+        furnished.touch()
+
+
+def root_of(roots: Roots, name: str) -> list[Path]:
+    """Return the layers of a host's root, topmost first."""
+    return [roots.path(layer) for layer in ALL_HOSTS[name].layers]
+
+
+def _keep_settings(folders: Folders, settings: dict[str, object]) -> None:
+    place = site(folders)
+    running = any(host.pid() is not None for host in place.hosts.values())
+    if running and settings != {"suite": place.suite, "shared_home": place.shared_home}:
+        raise TestbedError(
+            f"The testbed is up with suite {place.suite} and "
+            f"{'one /home' if place.shared_home else 'separate homes'}; "
+            "run `python -m testbed down` before you change that."
+        )
+    (folders.state / "settings.json").write_text(json.dumps(settings))
+
+
+def _furnish(place: Site, host: Host) -> None:
+    """Write what is a host's own: names, certificate, homes."""
+    name = host.name
     loopback = ["127.0.0.1 localhost", "::1 localhost"]
-    lines = [*loopback, *hosts_lines(NETWORK, ALL_HOSTS)]
+    lines = [*loopback, *hosts_lines(ALL_HOSTS)]
     # Written in place: some daemons hold the file open.
     host.path("/etc/hosts").write_text("\n".join(lines) + "\n")
     host.write("/etc/resolv.conf", "")
@@ -124,7 +175,7 @@ def boot(place: Site, roots: Roots, name: str) -> None:
     host.write("/etc/roost/tls/host.crt", (tls / "host.crt").read_bytes())
     host.write("/etc/roost/tls/host.key", (tls / "host.key").read_bytes(), mode=0o600)
     host.write("/etc/roost/tls/ca.crt", place.folders.ca_certificate.read_bytes())
-    if plan.homes and not place.shared_home:
+    if ALL_HOSTS[name].homes and not place.shared_home:
         _fill_homes(place, host.path("/home"))
 
 
@@ -146,21 +197,12 @@ def _fill_homes(place: Site, folder: Path) -> None:
 
 
 def start_all(place: Site, say: Say) -> None:
-    """Start every service that is not ready; those that wait for nothing start side by side."""
+    """Start every service that is not ready, each as soon as what it waits for is ready."""
     services = {service.name: service for service in all_services(place)}
-    done: set[str] = set()
-    with ThreadPoolExecutor(max_workers=4) as workers:
-        while len(done) < len(services):
-            able = [
-                service
-                for service in services.values()
-                if service.name not in done and set(service.after) <= done
-            ]
-            if not able:
-                left = ", ".join(sorted(set(services) - done))
-                raise TestbedError(f"These services wait for one another: {left}")
-            list(workers.map(lambda service: start_service(place, service, say), able))
-            done |= {service.name for service in able}
+    in_order(
+        {name: service.after for name, service in services.items()},
+        lambda name: start_service(place, services[name], say),
+    )
 
 
 def start_service(place: Site, service: Service, say: Say) -> None:
@@ -221,35 +263,46 @@ def log_tail(place: Site, service: Service, lines: int = 15) -> str:
 
 
 def _forward(folders: Folders) -> None:
-    if _forwarder(folders) is not None:
-        return
+    ports = [(f"{LOOPBACK}.{PLAN[name].octet}", port) for name, port in FORWARDED.items()]
+    pid = _forwarder(folders)
+    if pid is not None:
+        if processes.same_namespace(pid, "net", net.FOLDER / SWITCH):
+            return
+        _end_forwarder(folders)
     routes = [
-        f"{LOOPBACK}.{PLAN[name].octet}:{port}={PLAN[name].address}:{port}"
-        for name, port in FORWARDED.items()
+        f"{address}:{port}={PLAN[name].address}:{port}"
+        for name, (address, port) in zip(FORWARDED, ports, strict=True)
     ]
     folders.logs.mkdir(parents=True, exist_ok=True)
-    with (folders.logs / "forward.log").open("ab") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", str(REPOSITORY / "testbed/forward.py")),
-                *(SWITCH, *routes),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-        )
-    (folders.state / "forwarder").write_text(str(process.pid))
+    log = folders.logs / "forward.log"
+    program = str(REPOSITORY / "testbed/forward.py")
+    pid = processes.detach([sys.executable, "-I", program, SWITCH, *routes], log)
+    processes.remember(folders.state / "forwarder", pid)
+    until = time.monotonic() + 10
+    while not all(_listens(*port) for port in ports):
+        if _forwarder(folders) is None or time.monotonic() > until:
+            raise TestbedError(f"The forwarder did not come up: {log.read_text().strip()[-300:]}")
+        time.sleep(0.02)
+
+
+def _listens(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((address, port), timeout=5).close()
+        return True
+    return False
 
 
 def _forwarder(folders: Folders) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        pid = int((folders.state / "forwarder").read_text())
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if str(REPOSITORY / "testbed/forward.py").encode() in words:
-            return pid
-    return None
+    return processes.recall(folders.state / "forwarder")
+
+
+def _end_forwarder(folders: Folders) -> None:
+    pid = _forwarder(folders)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + 5
+    while _forwarder(folders) is not None and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 # -- down ------------------------------------------------------------------------------------------
@@ -258,42 +311,22 @@ def _forwarder(folders: Folders) -> int | None:
 def down(folders: Folders, say: Say) -> None:
     """Take everything down, from any half state; only logs and the cache stay."""
     with lock(), say("everything is down"):
-        pid = _forwarder(folders)
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        _end_forwarder(folders)
         place = site(folders)
         for host in place.hosts.values():
             host.kill()
-        _kill_strays(folders)
+        for pid in net.processes(SWITCH):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for name in net.namespaces():
             net.unplug(name)
+        net.tidy()
         remove_groups()
         hostsfile.write([])
         for name in ("hosts", "secrets", "home"):
             shutil.rmtree(folders.state / name, ignore_errors=True)
         for name in ("settings.json", "forwarder"):
             (folders.state / name).unlink(missing_ok=True)
-    LOCK.unlink(missing_ok=True)
-
-
-def _kill_strays(folders: Folders) -> None:
-    # A host that a killed `up` had begun but not yet written down: its processes stand in the
-    # network namespaces that we made, and nowhere else.
-    for name in net.namespaces():
-        listed = subprocess.run(
-            ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
-        )
-        for pid in listed.stdout.split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-    until = time.monotonic() + 10
-    while time.monotonic() < until and _mounts_left(folders):
-        time.sleep(0.05)
-
-
-def _mounts_left(folders: Folders) -> bool:
-    return str(folders.state / "hosts") in Path("/proc/self/mounts").read_text()
 
 
 def purge(folders: Folders, say: Say) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from testbed.layout import Person
 
-FORMAT = "1"
+FORMAT = "2"
 """Raised when the way of building changes what comes out of the same recipe."""
 
 BASE = (
@@ -62,8 +64,19 @@ class Layer:
         for parent in self.parents:
             state.update(parent_digests[parent].encode())
         for name in self.inputs:
-            state.update(name.encode() + (repository / name).read_bytes())
+            state.update(name.encode() + _content(repository / name))
         return state.hexdigest()[:16]
+
+
+def _content(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.name != "pyproject.toml":
+        return data
+    # Settings of tools say nothing about what is installed.
+    whole = tomllib.loads(data.decode())
+    hatch = whole.get("tool", {}).get("hatch")
+    kept = {"build": whole.get("build-system"), "project": whole.get("project"), "hatch": hatch}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def _apt(packages: tuple[str, ...]) -> str:
@@ -99,12 +112,15 @@ def layers(suite: str, people: list[Person]) -> dict[str, Layer]:
     )
     base = (
         f"# suite {suite}\n"
+        # Packages must start no services in a root that is being built: invoke-rc.d(8).
+        "printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d\n"
+        "chmod 755 /usr/sbin/policy-rc.d\n"
         + _apt(BASE)
         + accounts
         + "useradd --system -m -d /var/lib/roost -s /usr/sbin/nologin roost\n"
         "useradd --system -M -d /nonexistent -s /usr/sbin/nologin roost-broker\n"
         "useradd --system -M -d /nonexistent -s /usr/sbin/nologin iam\n"
-        "install -m 644 /build/authority/ca.crt /usr/local/share/ca-certificates/roost.crt\n"
+        "install -m 644 /build/ca.crt /usr/local/share/ca-certificates/roost.crt\n"
         "update-ca-certificates >/dev/null\n"
     )
     found = [

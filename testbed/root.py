@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import shutil
 import subprocess
-import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testbed import carried
 from testbed.authority import make_authority
 from testbed.errors import TestbedError
+from testbed.jobs import in_order
 from testbed.layout import REPOSITORY, Folders, people
 from testbed.recipe import Layer, layers
 
 if TYPE_CHECKING:
     from testbed.steps import Say
 
-MACHINE_CA = Path("/etc/ssl/certs/ca-certificates.crt")
+MIRROR = os.environ.get("ROOST_TESTBED_MIRROR", "")
+PACKAGES = "npm packages"
+ALONE = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
+)
+"""Runs a build so that a killed `up` leaves neither its processes nor its mounts behind."""
 
 
 class Roots:
@@ -50,7 +58,7 @@ class Roots:
         return [layer for layer in self.layers.values() if not self.path(layer.name).exists()]
 
     def build(self, say: Say) -> None:
-        """Build what is missing, two layers at a time, and drop what no recipe asks for.
+        """Build what is missing, side by side, and drop what no recipe asks for.
 
         Raises
         ------
@@ -59,98 +67,114 @@ class Roots:
         """
         make_authority(self._authority)
         missing = {layer.name: layer for layer in self.missing()}
-        if missing:
-            with ThreadPoolExecutor(max_workers=3) as workers:
-                started: dict[str, Future[None]] = {}
-                for layer in missing.values():
-                    before = [started[name] for name in layer.parents if name in started]
-                    started[layer.name] = workers.submit(self._build, layer, before, say)
-                for future in started.values():
-                    future.result()
+        after = {
+            name: tuple(parent for parent in layer.parents if parent in missing)
+            for name, layer in missing.items()
+        }
+        if "npm" in missing:
+            after = {PACKAGES: ()} | after
+            after["npm"] += (PACKAGES,)
+
+        def do(name: str) -> None:
+            if name == PACKAGES:
+                with say("npm packages fetched"):
+                    npm_modules(self._cache)
+                return
+            with say(f"layer {name} of {self.suite} built"):
+                self._build(missing[name])
+
+        in_order(after, do, workers=3)
         self._drop_old()
 
-    def _build(self, layer: Layer, before: list[Future[None]], say: Say) -> None:
-        for future in before:
-            future.result()
-        with say(f"layer {layer.name} of {self.suite} built"):
-            work = self._cache / "building" / layer.name
-            shutil.rmtree(work, ignore_errors=True)
-            (work / "upper").mkdir(parents=True)
-            if layer.name == "base":
-                self._debootstrap(work)
-            if layer.name == "npm":
-                self._npm(work)
-            self._run_script(layer, work)
-            self.path(layer.name).parent.mkdir(parents=True, exist_ok=True)
-            (work / "upper").rename(self.path(layer.name))
-            shutil.rmtree(work, ignore_errors=True)
+    def _build(self, layer: Layer) -> None:
+        work = self._cache / "building" / f"{self.suite}-{layer.name}"
+        shutil.rmtree(work, ignore_errors=True)
+        for name in ("upper", "work", "root", "build"):
+            (work / name).mkdir(parents=True)
+        settings = self._furnish(layer, work / "build")
+        _run(
+            [*ALONE, "sh", "-eu", "-c", self._script(layer, work, settings)],
+            work / "log",
+            f"layer {layer.name}",
+            env=_build_environment(settings, work / "build"),
+        )
+        shutil.rmtree(work / "upper/build", ignore_errors=True)
+        self.path(layer.name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "upper").rename(self.path(layer.name))
+        shutil.rmtree(work, ignore_errors=True)
 
-    def _debootstrap(self, work: Path) -> None:
-        command = ["debootstrap", "--variant=minbase", self.suite, str(work / "upper")]
-        scripts = Path("/usr/share/debootstrap/scripts")
-        # An older debootstrap does not know a newer suite; the script is the same as sid's.
-        if not (scripts / self.suite).exists():
-            command.append(str(scripts / "sid"))
-        _run(command, work / "log", "debootstrap")
-        (work / "upper/usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
-        (work / "upper/usr/sbin/policy-rc.d").chmod(0o755)
-
-    def _npm(self, work: Path) -> None:
-        shutil.copytree(npm_modules(self._cache), work / "npm", symlinks=True)
-
-    def _run_script(self, layer: Layer, work: Path) -> None:
-        build = work / "build"
-        (build / "authority").mkdir(parents=True)
-        shutil.copy(self._authority / "ca.crt", build / "authority/ca.crt")
+    def _furnish(self, layer: Layer, build: Path) -> carried.PipSettings:
+        """Put what the layer's script reads into the folder that it sees as ``/build``."""
+        shutil.copy(self._authority / "ca.crt", build / "ca.crt")
         for name in layer.inputs:
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, build / name)
-        if (work / "npm").exists():
-            (work / "npm").rename(build / "npm")
+        if layer.name == "npm":
+            shutil.copytree(self._cache / "npm", build / "npm", symlinks=True)
+        bundle = carried.ca_bundle()
+        if bundle is not None:
+            shutil.copy(bundle, build / "machine-ca.crt")
+        (build / "apt.conf").write_text(carried.machine_apt())
         (build / "script").write_text(layer.script)
-        if MACHINE_CA.exists():
-            shutil.copy(MACHINE_CA, build / "machine-ca.crt")
-        wheels = [Path(p) for p in os.environ.get("PIP_FIND_LINKS", "").split() if Path(p).is_dir()]
-        pip_cache = self._cache / "pip"
-        pip_cache.mkdir(exist_ok=True)
-        lower = ":".join(str(self.path(name)) for name in layer.parents)
-        # In a mount namespace of its own: a killed build leaves no mount behind.
-        script = f"""
-set -eu
-cd {work}
-mkdir -p root work
-if [ -n "{lower}" ]; then
-  mount -t overlay overlay -o lowerdir={lower},upperdir=upper,workdir=work root
-else
-  mount --bind upper root
-fi
-mount -t proc proc root/proc
-mount --rbind /dev root/dev
-mkdir -p root/build root/srv/roost root/var/cache/pip
-mount --bind build root/build
-mount --bind {pip_cache} root/var/cache/pip
-mount --bind -o ro {REPOSITORY} root/srv/roost
-cp --remove-destination /etc/resolv.conf root/etc/resolv.conf 2>/dev/null || true
-{"".join(f"mkdir -p root{w}; mount --bind {w} root{w}; " for w in wheels)}
-status=0
-chroot root /bin/sh -eu /build/script || status=$?
-exit $status
-"""
-        _run(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
-            work / "log",
-            f"layer {layer.name}",
-            env=_build_environment(),
-        )
-        for leftover in ("build", "var/cache/pip"):
-            shutil.rmtree(work / "upper" / leftover, ignore_errors=True)
+        settings = carried.machine_pip()
+        for number in range(len(settings.folders)):
+            (build / "links" / str(number)).mkdir(parents=True)
+        (build / "pip").mkdir()
+        (self._cache / "pip").mkdir(exist_ok=True)
+        return settings
+
+    def _script(self, layer: Layer, work: Path, settings: carried.PipSettings) -> str:
+        lines = [f"cd {shlex.quote(str(work))}"]
+        if layer.parents:
+            lower = ":".join(str(self.path(name)) for name in layer.parents)
+            options = shlex.quote(f"lowerdir={lower},upperdir=upper,workdir=work")
+            lines.append(f"mount -t overlay overlay -o {options} root")
+        else:
+            known = Path("/usr/share/debootstrap/scripts", self.suite).exists()
+            # An older debootstrap does not know a newer suite; the script is the same as sid's.
+            script = "" if known else "/usr/share/debootstrap/scripts/sid"
+            lines += [
+                f"debootstrap --variant=minbase {self.suite} upper {MIRROR} {script}",
+                "mount --bind upper root",
+            ]
+        lines += [
+            "mount -t proc proc root/proc",
+            "mount --rbind /dev root/dev",
+            "mkdir -p root/build root/srv/roost",
+            "mount --bind build root/build",
+            f"mount --bind {shlex.quote(str(self._cache / 'pip'))} root/build/pip",
+            f"mount --bind -o ro {shlex.quote(str(REPOSITORY))} root/srv/roost",
+        ]
+        for file in ("/etc/resolv.conf", "/etc/hosts"):
+            if Path(file).exists():
+                lines += [f"touch root{file}", f"mount --bind -o ro {file} root{file}"]
+        for number, folder in enumerate(settings.folders):
+            inside = f"root{carried.INSIDE}/{number}"
+            lines.append(f"mount --bind -o ro {shlex.quote(str(folder))} {inside}")
+        return "\n".join([*lines, "exec chroot root /bin/sh -eu /build/script"])
 
     def _drop_old(self) -> None:
         wanted = {self.path(name).name for name in self.layers}
         folder = self._cache / "layers"
-        for path in folder.iterdir() if folder.exists() else ():
-            if path.name.startswith(f"{self.suite}-") and path.name not in wanted:
+        old = [
+            path
+            for path in (folder.iterdir() if folder.exists() else ())
+            if path.name.startswith(f"{self.suite}-") and path.name not in wanted
+        ]
+        mounted = _mounted_anywhere() if old else ""
+        for path in old:
+            # A host that runs on it would lose the ground under its feet.
+            if path.name not in mounted:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _mounted_anywhere() -> str:
+    """Return the mount tables of all processes: a host's root is mounted in its own namespace."""
+    tables = set()
+    for path in Path("/proc").glob("[0-9]*/mounts"):
+        with contextlib.suppress(OSError):
+            tables.add(path.read_text(errors="replace"))
+    return "".join(tables)
 
 
 def npm_modules(cache: Path) -> Path:
@@ -165,7 +189,11 @@ def npm_modules(cache: Path) -> Path:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source, draft)
     _run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(draft)],
+        [
+            *("setpriv", "--pdeathsig", "KILL"),
+            *("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"),
+            *("--omit-lockfile-registry-resolved", "--prefix", str(draft)),
+        ],
         cache / "npm.log",
         "npm ci",
     )
@@ -174,31 +202,21 @@ def npm_modules(cache: Path) -> Path:
     return target
 
 
-def _build_environment() -> dict[str, str]:
-    # The machine may reach its package servers only through its own settings for pip.
-    carried = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("PIP_") or name.lower().endswith("_proxy")
-    }
-    index = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if index.returncode == 0 and index.stdout.strip():
-        carried.setdefault("PIP_INDEX_URL", index.stdout.strip())
-    return carried | {
+def _build_environment(settings: carried.PipSettings, build: Path) -> dict[str, str]:
+    # The machine may reach its package servers only through its own settings.
+    environment = carried.proxies() | settings.environment
+    if (build / "machine-ca.crt").exists():
+        environment["PIP_CERT"] = "/build/machine-ca.crt"
+    return environment | {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
+        "APT_CONFIG": "/build/apt.conf",
         "DEBIAN_FRONTEND": "noninteractive",
-        "PIP_CERT": "/build/machine-ca.crt",
-        "PIP_CACHE_DIR": "/var/cache/pip",
+        "PIP_CACHE_DIR": "/build/pip",
         "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
-        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 

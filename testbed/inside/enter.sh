@@ -8,18 +8,18 @@ cd "$HOST_DIR"
 mount --make-rprivate /
 CONTROLLERS=""
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
-  group="/sys/fs/cgroup/roost-testbed/$HOST_NAME"
+  group="/sys/fs/cgroup/$HOST_CGROUP/$HOST_NAME"
   mkdir -p "$group"
   tr ' ' '\n' < /sys/fs/cgroup/cgroup.controllers | while read -r name; do
     echo "+$name" > /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
-    echo "+$name" > /sys/fs/cgroup/roost-testbed/cgroup.subtree_control 2>/dev/null || true
+    echo "+$name" > /sys/fs/cgroup/$HOST_CGROUP/cgroup.subtree_control 2>/dev/null || true
   done
   echo 0 > "$group/cgroup.procs"
 else
   for name in memory cpu cpuacct freezer pids; do
     [ -f "/sys/fs/cgroup/$name/cgroup.procs" ] || continue
-    mkdir -p "/sys/fs/cgroup/$name/roost-testbed/$HOST_NAME"
-    echo 0 > "/sys/fs/cgroup/$name/roost-testbed/$HOST_NAME/cgroup.procs"
+    mkdir -p "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME"
+    echo 0 > "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME/cgroup.procs"
     CONTROLLERS="$CONTROLLERS $name"
   done
 fi
@@ -46,22 +46,26 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir -p run/lock
-mkdir -p var/log/testbed srv/roost
+mkdir -p var/log/testbed usr/local/lib/testbed
+cp "$HOST_INIT" usr/local/lib/testbed/init.py
 mount --bind "$HOST_LOGS" var/log/testbed
-mount --bind "$HOST_REPOSITORY" srv/roost
-mount -o remount,bind,ro srv/roost
+if [ -n "$HOST_REPOSITORY" ]; then
+  mkdir -p srv/roost
+  mount --bind "$HOST_REPOSITORY" srv/roost
+  mount -o remount,bind,ro srv/roost
+fi
 if [ -n "$HOST_HOMES" ]; then
   mount --bind "$HOST_HOMES" home
 fi
 
 if [ -d sys/fs/cgroup ]; then
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
-    mount --bind "/sys/fs/cgroup/roost-testbed/$HOST_NAME" sys/fs/cgroup
+    mount --bind "/sys/fs/cgroup/$HOST_CGROUP/$HOST_NAME" sys/fs/cgroup
   else
     mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
     for name in $CONTROLLERS; do
       mkdir "sys/fs/cgroup/$name"
-      mount --bind "/sys/fs/cgroup/$name/roost-testbed/$HOST_NAME" "sys/fs/cgroup/$name"
+      mount --bind "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME" "sys/fs/cgroup/$name"
     done
     if [ -d sys/fs/cgroup/cpu ] && [ -d sys/fs/cgroup/cpuacct ]; then
       # The name under which distributions mount the two, and under which HTCondor looks.
@@ -79,4 +83,4 @@ umount -l .old
 rmdir .old
 # A cgroup namespace of its own makes the host's group look like the root of all.
 exec unshare --cgroup -- /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-  LANG=C.UTF-8 HOME=/root /usr/bin/python3 -I /srv/roost/testbed/inside/init.py
+  LANG=C.UTF-8 HOME=/root /usr/bin/python3 -I /usr/local/lib/testbed/init.py
