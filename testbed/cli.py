@@ -10,7 +10,7 @@ import sys
 
 from testbed import lifecycle, net
 from testbed.errors import TestbedError, Unfit
-from testbed.layout import PLAN, Folders
+from testbed.layout import FORWARDED, LOOPBACK, PLAN, Folders
 from testbed.machine import NEEDS_ROOT
 from testbed.services import all_services
 from testbed.steps import Printer
@@ -131,7 +131,9 @@ def _paths(_options: argparse.Namespace) -> int:
         "cache": folders.cache,
         "state": folders.state,
     }
-    print(json.dumps({name: str(path) for name, path in found.items()}))
+    addresses = {name: f"{LOOPBACK}.{PLAN[name].octet}" for name in FORWARDED}
+    shown = {name: str(path) for name, path in found.items()} | {"addresses": addresses}
+    print(json.dumps(shown))
     return 0
 
 

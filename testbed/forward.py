@@ -8,7 +8,6 @@ connection that it opens from there on starts at the bridge.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import socket
@@ -28,24 +27,25 @@ def _enter(namespace: str) -> None:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()  # the other direction may go on
 
 
 async def _serve(listener: socket.socket, host: str, port: int) -> None:
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         try:
             there, back = await asyncio.open_connection(host, port)
-        except OSError:
-            writer.close()
-            return
-        try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            ends.append(back)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pump(reader, back))
+                both.create_task(_pump(there, writer))
+        except* OSError:
+            pass  # one side is gone: so is the other, below
         finally:
-            for end in (writer, back):
+            for end in ends:
                 end.close()
 
     server = await asyncio.start_server(carry, sock=listener)

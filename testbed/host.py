@@ -8,10 +8,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testbed import net, processes
 from testbed.errors import TestbedError
@@ -189,14 +190,13 @@ class Host:
         ).returncode
 
     def popen(
-        self, command: Sequence[str], *, user: str | None = None, **options: object
+        self, command: Sequence[str], *, user: str | None = None, **options: Any
     ) -> subprocess.Popen[bytes]:
         """Start a command in the host as a child of this process (for tests)."""
-        return subprocess.Popen(
-            self._enter(command, user, None),
-            env=self._environment(user, None),
-            **options,  # type: ignore[call-overload]
+        started: subprocess.Popen[bytes] = subprocess.Popen(
+            self._enter(command, user, None), env=self._environment(user, None), **options
         )
+        return started
 
     def spawn(
         self,
@@ -272,7 +272,7 @@ class Host:
         """Write a file in the host, never readable by others than `mode` says, at no moment."""
         target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(target.name + ".new")
+        draft = target.with_name(f".{target.name}.{threading.get_ident()}")
         account = self.account(owner)
         draft.unlink(missing_ok=True)
         data = content.encode() if isinstance(content, str) else content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,11 @@ MACHINE_DOMAIN = DOMAIN if NAME == "roost" else f"{NAME}.{DOMAIN}"
 SWITCH = f"{NAME}-switch"
 """Network namespace that holds the bridge; nothing of it shows in the machine's own."""
 CGROUP = f"{NAME}-testbed"
+MIRROR = os.environ.get("ROOST_TESTBED_MIRROR", "")
 FORWARDED = {"iam": 8443, "hub": 8443}
 """Ports that the machine itself reaches, through loopback forwarders."""
+
+_MAKING = threading.RLock()  # making one secret may take another
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -156,11 +160,16 @@ class Site:
     def secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
         """Return a secret of this run, made at the first call."""
         path = self.folders.secrets / name
-        if not path.exists():
-            self.folders.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-                file.write(make())
-        return path.read_text()
+        with _MAKING:  # services that start side by side share some of them
+            if not path.exists():
+                self.folders.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+                draft = path.with_name(name + ".new")
+                draft.unlink(missing_ok=True)
+                descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(make())
+                draft.rename(path)
+            return path.read_text()
 
 
 def fqdn(host: str) -> str:

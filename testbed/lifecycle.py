@@ -105,7 +105,7 @@ def up(
         If a step fails.
     """
     roots = Roots(folders, suite)
-    machine.require(folders.cache, building=bool(roots.missing()))
+    machine.require(folders, building=bool(roots.missing()))
     began = time.monotonic()
     with lock():
         folders.cache.mkdir(parents=True, exist_ok=True)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from testbed.carried import proxies
 from testbed.errors import Unfit
+from testbed.layout import MIRROR
+
+if TYPE_CHECKING:
+    from testbed.layout import Folders
 
 NEEDED_GB = 6
 NEEDS_ROOT = "The testbed needs root, to make namespaces and mounts; run it again as root."
 TOOLS = {
-    "debootstrap": "debootstrap",
     "ip": "iproute2",
-    "unshare": "util-linux",
-    "nsenter": "util-linux",
     "mount": "mount",
+    "nsenter": "util-linux",
     "openssl": "openssl",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
 }
 """What the testbed runs on the machine itself, and the Debian package that brings it."""
+BUILD_TOOLS = {"debootstrap": "debootstrap", "npm": "npm"}
+"""Likewise, while roots are built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,14 @@ class Machine:
     linux: bool
     root: bool
     missing: frozenset[str]
-    """Tools of :data:`TOOLS` that are not there."""
+    """Tools of :data:`TOOLS`, and to build :data:`BUILD_TOOLS`, that are not there."""
     apt: bool
-    npm: bool
     overlayfs: bool
-    network_namespaces: bool
+    namespaces: bool
+    links: bool
+    """Whether the kernel makes bridges and virtual cables; not known without ``ip``."""
+    nested: tuple[str, ...]
+    """Folders of ours that lie on an overlay themselves."""
     free_gb: float
     online: bool
     """Whether Debian's package servers answer; only asked when something must be built."""
@@ -56,6 +66,7 @@ def verdict(machine: Machine, *, building: bool, folder: str) -> str | None:
         Where the roots are kept, for the sentence.
     """
     missing = ", ".join(sorted(machine.missing))
+    nested = " and ".join(machine.nested)
     obstacles = [
         (not machine.linux, "The testbed needs Linux: its hosts are namespaces of its kernel."),
         (not machine.root, NEEDS_ROOT),
@@ -64,8 +75,22 @@ def verdict(machine: Machine, *, building: bool, folder: str) -> str | None:
             "This kernel has no overlayfs; load the module `overlay` or use another kernel.",
         ),
         (
-            not machine.network_namespaces,
-            "This kernel allows no network namespaces; it needs CONFIG_NET_NS.",
+            not machine.namespaces,
+            (
+                "This kernel allows no network namespaces of one's own; it needs CONFIG_NET_NS, "
+                "and in a container the capability CAP_SYS_ADMIN."
+            ),
+        ),
+        (
+            not machine.links,
+            "This kernel makes no bridges or virtual cables; load the modules `bridge` and `veth`.",
+        ),
+        (
+            bool(nested),
+            (
+                f"{nested} cannot hold an overlay's upper layer, being on an overlay itself; set "
+                "ROOST_TESTBED_CACHE and ROOST_TESTBED_STATE to folders on a disk."
+            ),
         ),
         (
             bool(missing) and not machine.apt,
@@ -82,36 +107,49 @@ def verdict(machine: Machine, *, building: bool, folder: str) -> str | None:
             ),
         ),
         (
-            building and not machine.npm,
-            "npm was not found; install Node.js 18 or newer, with npm.",
-        ),
-        (
             building and not machine.online,
             (
-                "Debian's package servers do not answer, and the testbed's root is not built yet; "
-                "connect this machine to the network, then run this again."
+                f"{MIRROR} does not answer, and the testbed's root is not built yet; connect this "
+                "machine to the network, or name another mirror in ROOST_TESTBED_MIRROR."
             ),
         ),
     ]
     return next((sentence for obstacle, sentence in obstacles if obstacle), None)
 
 
-def look(folder: Path, *, building: bool) -> Machine:
-    """See what this machine is."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
+def look(folders: Folders, *, building: bool) -> Machine:
+    """See what this machine is; nothing is changed by it."""
+    root = os.geteuid() == 0
+    ours = [_existing(folder) for folder in (folders.cache, folders.state)]
+    tools = TOOLS | (BUILD_TOOLS if building else {})
     return Machine(
         linux=Path("/proc/self/ns").is_dir(),
-        root=os.geteuid() == 0,
-        missing=frozenset(tool for tool in TOOLS if shutil.which(tool) is None),
+        root=root,
+        missing=frozenset(tool for tool in tools if shutil.which(tool) is None),
         apt=shutil.which("apt-get") is not None,
-        npm=shutil.which("npm") is not None,
         overlayfs=_has_overlayfs(),
-        network_namespaces=Path("/proc/self/ns/net").exists(),
-        free_gb=shutil.disk_usage(existing).free / 1e9,
-        online=_online() if building else True,
+        namespaces=not root or _works("true"),
+        links=not root
+        or not shutil.which("ip")
+        or _works("ip link add br0 type bridge && ip link add v0 type veth peer name v1"),
+        nested=tuple(str(folder) for folder in dict.fromkeys(ours) if _on_overlay(folder)),
+        free_gb=shutil.disk_usage(ours[0]).free / 1e9,
+        online=not building or _online(),
     )
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _works(script: str) -> bool:
+    """Return whether a script ends well in namespaces that vanish with it."""
+    if shutil.which("unshare") is None:
+        return Path("/proc/self/ns/net").exists()
+    words = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "sh", "-c", script]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def _has_overlayfs() -> bool:
@@ -123,26 +161,27 @@ def _has_overlayfs() -> bool:
     return "\toverlay" in listed.read_text()
 
 
+def _on_overlay(folder: Path) -> bool:
+    words = ["stat", "--file-system", "--format=%T", str(folder)]
+    shown = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return shown.strip() == "overlayfs"
+
+
 def _online() -> bool:
-    # Behind a proxy there may be no route at all; then only the package tools can tell.
-    if any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY")):
+    if proxies():  # there may be no route of our own; then only the package tools can tell
         return True
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    sites = {urlsplit(line) for line in listed.stdout.split()}
-    for site in sites:
-        port = site.port or (443 if site.scheme == "https" else 80)
-        with contextlib.suppress(OSError):
-            socket.create_connection((site.hostname or "", port), timeout=10).close()
-            return True
-    return not sites
+    site = urlsplit(MIRROR)
+    if not site.hostname:
+        return True  # a mirror on this disk
+    port = site.port or (443 if site.scheme == "https" else 80)
+    try:
+        socket.create_connection((site.hostname, port), timeout=10).close()
+    except OSError:
+        return False
+    return True
 
 
-def require(folder: Path, *, building: bool) -> None:
+def require(folders: Folders, *, building: bool) -> None:
     """Refuse a machine that will not do; install the tools that are missing.
 
     Raises
@@ -150,12 +189,13 @@ def require(folder: Path, *, building: bool) -> None:
     Unfit
         With one sentence.  Nothing has been changed then.
     """
-    machine = look(folder, building=building)
-    why = verdict(machine, building=building, folder=str(folder))
+    machine = look(folders, building=building)
+    why = verdict(machine, building=building, folder=str(folders.cache))
     if why is not None:
         raise Unfit(why)
     if machine.missing:
-        _install(sorted({TOOLS[tool] for tool in machine.missing}))
+        packages = TOOLS | BUILD_TOOLS
+        _install(sorted({packages[tool] for tool in machine.missing}))
 
 
 def _install(packages: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import shutil
 import subprocess
@@ -14,13 +13,12 @@ from testbed import carried
 from testbed.authority import make_authority
 from testbed.errors import TestbedError
 from testbed.jobs import in_order
-from testbed.layout import REPOSITORY, Folders, people
+from testbed.layout import MIRROR, REPOSITORY, Folders, people
 from testbed.recipe import Layer, layers
 
 if TYPE_CHECKING:
     from testbed.steps import Say
 
-MIRROR = os.environ.get("ROOST_TESTBED_MIRROR", "")
 PACKAGES = "npm packages"
 ALONE = (
     *("setpriv", "--pdeathsig", "KILL"),

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.machine import Machine, verdict
+from testbed import cli, machine
+from testbed.errors import Unfit
+from testbed.layout import Folders
+from testbed.machine import Machine, look, verdict
 
 pytestmark = pytest.mark.unit
 
@@ -13,9 +16,10 @@ FIT = Machine(
     root=True,
     missing=frozenset(),
     apt=True,
-    npm=True,
     overlayfs=True,
-    network_namespaces=True,
+    namespaces=True,
+    links=True,
+    nested=(),
     free_gb=20,
     online=True,
 )
@@ -35,8 +39,10 @@ def test_a_fit_machine_passes():
         ({"linux": False}, "Linux"),
         ({"root": False}, "root"),
         ({"overlayfs": False}, "overlayfs"),
-        ({"network_namespaces": False}, "network namespaces"),
-        ({"missing": frozenset({"debootstrap"}), "apt": False}, "debootstrap"),
+        ({"namespaces": False}, "network namespaces"),
+        ({"links": False}, "bridges"),
+        ({"nested": ("/var",)}, "/var cannot hold"),
+        ({"missing": frozenset({"debootstrap"}), "apt": False}, "debootstrap not found"),
         ({"free_gb": 5.9}, "5.9 GB"),
         ({"online": False}, "network"),
     ],
@@ -49,7 +55,38 @@ def test_an_unfit_machine_is_refused_in_one_sentence_that_names_the_reason(chang
 
 
 def test_what_only_a_build_needs_is_not_asked_for_when_nothing_is_built():
-    assert judge(building=False, free_gb=1, online=False, npm=False) is None
+    assert judge(building=False, free_gb=1, online=False) is None
+
+
+def test_build_tools_are_asked_for_only_when_something_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr("testbed.machine.shutil.which", lambda tool: None)
+    monkeypatch.setattr("testbed.machine._online", lambda: True)
+    folders = Folders(cache=tmp_path / "cache", state=tmp_path / "state")
+    assert "npm" in look(folders, building=True).missing
+    assert "npm" not in look(folders, building=False).missing
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_closed_mirror_means_no_network(monkeypatch):
+    monkeypatch.setattr("testbed.machine.proxies", dict)
+    monkeypatch.setattr("testbed.machine.MIRROR", "http://127.0.0.1:9/debian")
+    assert not machine._online()
+
+
+def test_the_command_ends_with_status_2_and_one_sentence(monkeypatch, capsys):
+    def refuse(*_args, **_options):
+        raise Unfit("Not here.")
+
+    monkeypatch.setattr("testbed.cli.os.geteuid", lambda: 0)
+    monkeypatch.setattr("testbed.lifecycle.machine.require", refuse)
+    assert cli.main(["up"]) == 2
+    assert capsys.readouterr() == ("", "Not here.\n")
+
+
+def test_without_root_the_command_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("testbed.cli.os.geteuid", lambda: 1000)
+    assert cli.main(["up"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_missing_tools_are_no_obstacle_where_apt_can_install_them():

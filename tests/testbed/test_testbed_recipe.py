@@ -34,6 +34,19 @@ def test_a_changed_lock_file_has_another_hash(repository):
     assert digest(repository) != before
 
 
+def test_only_what_is_installed_counts_of_pyproject(repository):
+    path = repository / "pyproject.toml"
+
+    def hashed(text):
+        path.write_text(text)
+        return digest(repository, inputs=("pyproject.toml",))
+
+    project = '[project]\nname = "x"\ndependencies = ["a"]\n'
+    assert hashed(project) == hashed(project + "[tool.ruff]\nline-length = 1\n")
+    assert hashed(project) != hashed(project.replace('"a"', '"b"'))
+    assert hashed(project) != hashed(project + "[tool.hatch.build]\nx = 1\n")
+
+
 def test_the_suite_is_part_of_every_hash():
     assert layers("trixie", people())["base"] != layers("forky", people())["base"]
 
