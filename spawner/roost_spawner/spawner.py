@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from roost_spawner.clusters.base import Cluster
 
-_STOP_PATIENCE = 60.0
+_STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
 
 
 class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no types
@@ -295,12 +295,16 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             return
         session.stopping = True
         session.update(over=True)
-        if not now and not await session.until(lambda record: record.ended, _STOP_PATIENCE):
+        if now:
+            return
+        # Nobody waits for a cluster that does not answer, nor for a job that may not exist.
+        patience = _STOP_PATIENCE if session.record.job_id else _SEARCH_PATIENCE
+        await session.until(lambda record: record.ended or not session.reachable, patience)
+        if not session.record.ended:
             self.log.warning(
-                "Job %s of session %s is not gone after %d s; it is kept in mind",
-                session.record.job_id,
+                "Job %s of session %s is not known to be gone; it is kept in mind until it is",
+                session.record.job_id or "(id unknown)",
                 session.record.mark,
-                _STOP_PATIENCE,
             )
 
     def session_over(self, session: Session) -> None:

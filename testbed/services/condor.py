@@ -1,14 +1,183 @@
-"""Services of condor; filled in by their own change."""
+"""HTCondor, from the files in ``hub-config/htcondor`` with names filled in.
+
+One ``condor_master`` a host; its daemons are services of their own, which tests stop and start one
+by one through that master.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING
 
+from testbed.errors import TestbedError
+from testbed.mapfile import map_file
+from testbed.services.base import Service
+
 if TYPE_CHECKING:
+    from testbed.host import Host
     from testbed.layout import Site
-    from testbed.services.base import Service
+
+MANAGER = "cm"
+ACCESS_POINT = "ap"
+EXECUTE_POINTS = ("ep1", "ep2")
+HUB = "hub"
+CONFIG = "/etc/condor/config.d"
+MASTER = "condor"
+WATCH_TOKEN = "watch-htcondor.token"
+ROLES = {
+    MANAGER: "20-central-manager.conf",
+    ACCESS_POINT: "20-access-point.conf",
+    **dict.fromkeys(EXECUTE_POINTS, "20-execute-point.conf"),
+}
+CORES = 2
+
+_ORDINARY_ACCESS_POINT = """\
+# Only in the testbed: an ordinary access point beside the central manager, for people who log in
+# there.  Tests show that its jobs keep out of the notebooks' slots.
+DAEMON_LIST = $(DAEMON_LIST) SCHEDD
+ALLOW_WRITE = $(ALLOW_WRITE), *@$(UID_DOMAIN)
+"""
+_making = threading.Lock()
 
 
-def services(site: Site) -> list[Service]:  # noqa: ARG001
-    """Return the services."""
-    return []
+def names_conf(site: Site) -> str:
+    """Return the shipped example of the site's names, with the testbed's filled in."""
+    ours = {
+        "UID_DOMAIN": site.domain,
+        "ROOST_CENTRAL_MANAGER": site.hosts[MANAGER].fqdn,
+        "ROOST_ACCESS_POINT": site.hosts[ACCESS_POINT].fqdn,
+        "ROOST_SUBMITTERS": f"*@$(UID_DOMAIN)/{site.hosts[HUB].address}/31",
+        "ROOST_AUDIENCE": site.ap_audience,
+        # Lost nodes are to show within a test.
+        "ROOST_LEASE": "120",
+    }
+    text = (site.repository / "hub-config/htcondor/00-names.conf.example").read_text()
+    lines = []
+    for line in text.splitlines():
+        name = line.partition(" = ")[0]
+        lines.append(f"{name} = {ours.pop(name)}" if name in ours else line)
+    if ours:
+        raise TestbedError(f"00-names.conf.example does not have {', '.join(ours)} any more")
+    lines.append(f"ROOST_CORES = {CORES}")  # whatever the machine has
+    return "\n".join(lines) + "\n"
+
+
+def watch_token(site: Site) -> str:
+    """Return the hub's IDTOKEN, which may only read; signed with the pool's key on first use."""
+    with _making:
+        path = site.folders.secrets / WATCH_TOKEN
+        if path.exists() and not path.read_text():
+            path.unlink()  # somebody was there before there was a pool
+        return site.secret(
+            WATCH_TOKEN, lambda: _token(site, f"roost-watch@{site.domain}", "READ") + "\n"
+        )
+
+
+def _token(site: Site, identity: str, *rights: str) -> str:
+    host = site.hosts[MANAGER]
+    _configure(site, host)
+    words = [word for right in rights for word in ("-authz", right)]
+    return host.run(["condor_token_create", "-identity", identity, *words]).stdout.strip()
+
+
+def _configure(site: Site, host: Host) -> None:
+    """Write a host's files; harmless when they are there."""
+    shipped = site.repository / "hub-config/htcondor"
+    host.write(f"{CONFIG}/00-names.conf", names_conf(site))
+    for name in ("10-common.conf", ROLES[host.name]):
+        host.write(f"{CONFIG}/{name}", (shipped / name).read_text())
+    host.run(["install", "-d", "-m", "700", "/etc/condor/passwords.d", "/etc/condor/tokens.d"])
+    if host.name in (MANAGER, ACCESS_POINT):
+        # Both verify the tokens that it signs: the hub's watcher reads from either.
+        key = site.secret("condor-pool-key", lambda: os.urandom(32).hex())
+        host.write("/etc/condor/passwords.d/POOL", key, mode=0o600)
+    if host.name == MANAGER:
+        host.write(f"{CONFIG}/90-ordinary-access-point.conf", _ORDINARY_ACCESS_POINT)
+    if host.name == ACCESS_POINT:
+        host.write("/etc/roost/mapfile", map_file(site.people, site.issuer, site.domain))
+    owned = [f"/var/{name}/condor" for name in ("run", "lock", "log", "spool")]
+    host.run(["install", "-d", "-o", "condor", "-g", "condor", *owned])
+    host.run(["install", "-d", "-o", "condor", "-g", "condor", "/var/lib/condor/execute"])
+
+
+def _join_pool(site: Site, host: Host) -> None:
+    """Give a host the token by which the collector knows it."""
+    may = "ADVERTISE_SCHEDD" if host.name == ACCESS_POINT else "ADVERTISE_STARTD"
+    name = f"condor-token-{host.name}"
+    make = lambda: _token(site, f"condor@{site.domain}", may, "ADVERTISE_MASTER", "READ")  # noqa: E731
+    host.write("/etc/condor/tokens.d/pool", site.secret(name, make) + "\n", mode=0o600)
+
+
+def _daemon(
+    site: Site, name: str, where: str, *, label: str, ad: tuple[str, ...], after: tuple[str, ...]
+) -> Service:
+    """Describe one daemon under a host's master.
+
+    Parameters
+    ----------
+    label
+        What the master calls it.
+    ad
+        Question to ``condor_status`` that has an answer while the daemon runs.
+    """
+
+    def start(host: Host) -> None:
+        if host.alive(MASTER):
+            host.run(["condor_on", "-daemon", label], check=False)
+            return
+        _configure(site, host)
+        if where != MANAGER:
+            _join_pool(site, host)
+        host.spawn(MASTER, ["condor_master", "-f"])
+
+    def stop(host: Host) -> None:
+        host.run(["condor_off", "-fast", "-daemon", label], check=False)
+
+    def ready(host: Host) -> bool:
+        if not host.alive(MASTER):
+            return False
+        manager = site.hosts[MANAGER]
+        answer = manager.run(["condor_status", *ad], check=False, timeout=60)
+        return answer.returncode == 0 and bool(answer.stdout.strip())
+
+    return Service(name, where, start, ready, stop, after=after, timeout=60)
+
+
+def services(site: Site) -> list[Service]:
+    """Return HTCondor's services."""
+    manager, access_point = site.hosts[MANAGER].fqdn, site.hosts[ACCESS_POINT].fqdn
+
+    def named(kind: str, name: str) -> tuple[str, ...]:
+        return (kind, "-constraint", f'Name == "{name}"', "-af", "Name")
+
+    collector = _daemon(
+        site,
+        "collector",
+        MANAGER,
+        label="COLLECTOR",
+        ad=("-collector", "-af", "Name"),
+        after=(),
+    )
+    rows = [
+        ("negotiator", MANAGER, "NEGOTIATOR", named("-negotiator", manager)),
+        ("negotiator-nb", MANAGER, "NEGOTIATOR_NB", named("-negotiator", f"NB@{manager}")),
+        ("schedd-ordinary", MANAGER, "SCHEDD", named("-schedd", manager)),
+        ("schedd", ACCESS_POINT, "SCHEDD", named("-schedd", access_point)),
+        *(
+            (
+                f"startd@{name}",
+                name,
+                "STARTD",
+                ("-constraint", f'Machine == "{site.hosts[name].fqdn}"', "-af", "Name"),
+            )
+            for name in EXECUTE_POINTS
+        ),
+    ]
+    return [
+        collector,
+        *(
+            _daemon(site, name, where, label=label, ad=ad, after=("collector",))
+            for name, where, label, ad in rows
+        ),
+    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from testbed.mapfile import map_file
 from testbed.probe import https_status
 from testbed.services.base import Service
+from testbed.services.condor import watch_token
 
 if TYPE_CHECKING:
     from testbed.host import Host
@@ -31,7 +32,7 @@ def services(site: Site) -> list[Service]:
         private("iam-client-secret", site.secret("iam-client-roost-hub"))
         private("vault-key", site.secret("vault-key", _fernet_key))
         private("crypt-key", site.secret("crypt-key", lambda: secrets.token_hex(32)))
-        private("watch-htcondor.token", site.secret("watch-htcondor.token", lambda: ""))
+        private("watch-htcondor.token", watch_token(site))
         site_file = (site.repository / "hub-config/site.yaml").read_text()
         host.write(f"{ETC}/site.yaml", site_file)
         host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
@@ -57,7 +58,7 @@ def services(site: Site) -> list[Service]:
     def ready(host: Host) -> bool:
         return host.alive("hub") and https_status(site.folders, "hub", "/hub/health") == 200
 
-    return [Service("hub", "hub", start, ready, after=("iam",), timeout=60)]
+    return [Service("hub", "hub", start, ready, after=("iam", "collector"), timeout=60)]
 
 
 def _fernet_key() -> str:

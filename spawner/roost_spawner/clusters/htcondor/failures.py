@@ -1,0 +1,71 @@
+"""What HTCondor's errors mean, in this package's words.  Pure.
+
+The texts are those of HTCondor 23.9 and 25.14, as captured on real daemons.
+"""
+
+from __future__ import annotations
+
+import re
+
+from roost_spawner.errors import (
+    ClusterError,
+    ClusterRefused,
+    ClusterUnreachable,
+    NotAuthorized,
+)
+
+_SUBMIT_REFUSED = re.compile(r"SCHEDD:\d+:(?P<said>.*)", re.DOTALL)
+_OWNER = re.compile(r"Setting owner|Owner.* not permitted", re.IGNORECASE)
+_TOO_MANY = re.compile(r"MAX_JOBS_PER_OWNER|number of (submitted )?jobs.*(exceed|limit)", re.I)
+_DENIED = re.compile(r"\"DENIED\"|Permission denied|not authorized", re.IGNORECASE)
+_NO_IDENTITY = re.compile(r"AUTHENTICATE:100[34]|Failed to authenticate")
+
+
+def connection_failed(text: str) -> bool:
+    """Return whether a call failed before the schedd took anything: it is safe to repeat."""
+    return "Failed to connect" in text or "Unable to locate" in text
+
+
+def failure(text: str, *, cluster: str, doing: str) -> ClusterError:
+    """Return the error for what HTCondor said.
+
+    Parameters
+    ----------
+    text
+        HTCondor's own words.  They never hold a token.
+    cluster
+        As the site file calls it.
+    doing
+        What was tried: "submit the job".
+    """
+    detail = f"{cluster}: {text}"
+    if _OWNER.search(text):
+        return NotAuthorized(
+            f"Cluster {cluster} did not take the job: it was made out to another account than "
+            "yours.",
+            detail=detail,
+        )
+    if _DENIED.search(text):
+        return NotAuthorized(
+            f"Cluster {cluster} does not allow you to {doing} from here. If this has worked "
+            "before, log out and in again; if not, ask its admins.",
+            detail=detail,
+        )
+    if _NO_IDENTITY.search(text):
+        return NotAuthorized(
+            f"Cluster {cluster} did not accept your identity: your account may not be known "
+            "there, or your login is too old. Log out and in again; if that does not help, ask "
+            "its admins.",
+            detail=detail,
+        )
+    if _TOO_MANY.search(text):
+        return ClusterRefused(
+            f"You have as many notebooks on cluster {cluster} as it allows; stop one first.",
+            detail=detail,
+        )
+    refused = _SUBMIT_REFUSED.search(text)
+    if refused:
+        return ClusterRefused(f"Cluster {cluster} said: {refused['said'].strip()}", detail=detail)
+    return ClusterUnreachable(
+        f"Cluster {cluster} does not answer at the moment; try again soon.", detail=detail
+    )

@@ -1,0 +1,247 @@
+"""An HTCondor pool, as the hub sees it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from roost_spawner.clusters.base import Capacity, JobState, Pool, SlotClass
+from roost_spawner.clusters.htcondor import states, submit
+from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
+from roost_spawner.clusters.htcondor.failures import connection_failed, failure
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from roost_spawner.clusters.base import JobId, JobRequest, JobView
+
+_JOB_ID = re.compile(r"(?P<cluster>\d+)\.(?P<proc>\d+)")
+_HUB_ID = re.compile(r"[A-Za-z0-9._-]+")
+# Two lanes, so that a look at one job does not wait behind a query of all.
+_WATCH, _LOOK = "watch", "look"
+# What JobAction.Remove answers for one job (condor_utils, action_result_t).
+_PERMISSION_DENIED = "TotalPermissionDenied"
+_DONE = ("TotalSuccess", "TotalNotFound", "TotalAlreadyDone")
+
+
+class HTCondorPool:
+    """A pool, through an access point for notebooks.
+
+    Parameters
+    ----------
+    name
+        As the site file calls it.
+    hub_id
+        The hub's own part of every session mark.
+    collector
+        Host (and port) of the central manager.
+    schedd
+        Name of the access point.
+    audience
+        What tokens for it are made out to.
+    watch_token
+        File with an IDTOKEN that may only READ.
+    ca_file
+        CA certificates for the access point, if not the system's.
+    log
+        The hub's log.
+    timeout
+        Seconds for one call.
+    """
+
+    submit_scopes: Sequence[str] = (
+        # HTCondor's WRITE takes all three of a token in the WLCG profile.
+        "compute.create",
+        "compute.modify",
+        "compute.cancel",
+        "compute.read",
+    )
+    needs_ticket = False
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        hub_id: str,
+        collector: str,
+        schedd: str,
+        audience: str,
+        watch_token: str | Path,
+        ca_file: str | Path | None = None,
+        log: logging.Logger | logging.LoggerAdapter[Any] | None = None,
+        timeout: float = 20.0,
+    ) -> None:
+        if not _HUB_ID.fullmatch(hub_id):
+            raise ValueError(f"hub_id {hub_id!r} is not fit for a query")
+        self.name = name
+        self.audience = audience
+        self._hub_id = hub_id
+        self._log = log or logging.getLogger(__name__)
+        self._timeout = timeout
+        self._address: str | None = None
+        self._channel = Channel(
+            {
+                "collector": collector,
+                "schedd": schedd,
+                "watch_token": str(watch_token),
+                "ca_file": str(ca_file) if ca_file else None,
+            },
+            self._log,
+        )
+
+    # -- as a user -----------------------------------------------------------------------------
+
+    async def submit(self, request: JobRequest, *, token: str) -> JobId:
+        """Submit as the user whose `token` this is, and return the job's id.
+
+        A call that ended without an answer may have submitted the job: the watcher finds it by
+        its mark.
+        """
+        found = await self._schedd_call(
+            "submit the job", "submit", token=token, description=submit.description(request)
+        )
+        return str(found)
+
+    async def cancel(self, job_id: JobId, *, token: str) -> None:
+        """Remove a job as its owner; a job that is gone already is no error."""
+        _parts(job_id)
+        answer = await self._schedd_call(
+            "stop the job", "remove", token=token, job_id=job_id, reason="stopped in JupyterHub"
+        )
+        if answer.get(_PERMISSION_DENIED):
+            raise NotAuthorized(
+                f"Cluster {self.name} does not let you stop this job: it is another user's.",
+                detail=f"{self.name}: {answer}",
+            )
+        if not any(answer.get(count) for count in _DONE):
+            raise ClusterRefused(
+                f"Cluster {self.name} did not stop the job.", detail=f"{self.name}: {answer}"
+            )
+
+    # -- as the watcher ------------------------------------------------------------------------
+
+    async def watch(self) -> Mapping[JobId, JobView]:
+        """Return every job of this hub, in one query, under the watcher's own identity."""
+        ads = await self._jobs(_WATCH, f'RoostHub =?= "{self._hub_id}"', states.PROJECTION)
+        return {states.job_id(ad): self._view(ad) for ad in ads}
+
+    async def look(self, job_id: JobId) -> JobView | None:
+        """Return one job as it is now, not from a cache; None if the schedd has no such job."""
+        ads = await self._jobs(_LOOK, _only(job_id), states.PROJECTION)
+        return self._view(ads[0]) if ads else None
+
+    async def explain(self, job_id: JobId) -> str:
+        """Return why a job does not start, as a sentence; empty if nothing is known."""
+        cluster, _ = _parts(job_id)
+        waiting = await self._jobs(
+            _LOOK, "JobStatus == 1 && IsRoostNotebook =?= true", ("ClusterId", "LastRejMatchReason")
+        )
+        mine = next((ad for ad in waiting if ad["ClusterId"] == cluster), None)
+        if mine is None:
+            return ""
+        ahead = sum(ad["ClusterId"] < cluster for ad in waiting)
+        queue = f" {ahead} {'is' if ahead == 1 else 'are'} ahead of yours." if ahead else ""
+        reserved = (await self.capacity()).pools[SlotClass.RESERVED]
+        if not reserved.total:
+            return "No node with slots for notebooks is up at the moment." + queue
+        if not reserved.free:
+            return f"All {reserved.total} slots for notebooks are taken." + queue
+        return queue.strip()
+
+    async def capacity(self) -> Capacity:
+        """Return the slots for notebooks, and the cores of the ordinary slots."""
+        slots = await self._watcher_call(
+            _LOOK,
+            "slots",
+            constraint="RoostSlot =?= true || PartitionableSlot =?= true",
+            projection=["RoostSlot", "State", "TotalSlotCpus", "Cpus"],
+        )
+        reserved = [slot for slot in slots if slot.get("RoostSlot") is True]
+        whole = [slot for slot in slots if slot.get("RoostSlot") is not True]
+        return Capacity(
+            {
+                SlotClass.RESERVED: Pool(
+                    total=len(reserved),
+                    free=sum(slot.get("State") == "Unclaimed" for slot in reserved),
+                ),
+                SlotClass.ORDINARY: Pool(
+                    total=sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole),
+                    free=sum(int(slot.get("Cpus", 0)) for slot in whole),
+                ),
+            }
+        )
+
+    async def close(self) -> None:
+        """End the worker process."""
+        await self._channel.close()
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def _view(self, ad: Mapping[str, Any]) -> JobView:
+        found = states.view(ad)
+        if found.state is JobState.UNKNOWN:
+            self._log.warning("Job %s: %s", found.job_id, found.detail)
+        return found
+
+    async def _jobs(self, lane: str, constraint: str, projection: Sequence[str]) -> Any:
+        return await self._schedd_call(
+            "see its queue",
+            "jobs",
+            lane=lane,
+            constraint=constraint,
+            projection=list(projection),
+        )
+
+    async def _schedd_call(self, doing: str, name: str, **arguments: Any) -> Any:
+        """Call the schedd; once more at its new address, if it was not there at the known one."""
+        known = self._address is not None
+        try:
+            return await self._at_address(name, arguments)
+        except CallFailed as failed:
+            # A restarted schedd has another address.  Nothing was taken by one that could not be
+            # reached; and to ask twice is harmless.
+            again = connection_failed(str(failed)) or "lane" in arguments
+            if failed.kind == "timeout" or not (known and again):
+                raise self._converted(failed, doing) from None
+        self._address = None
+        try:
+            return await self._at_address(name, arguments)
+        except CallFailed as failed:
+            self._address = None
+            raise self._converted(failed, doing) from None
+
+    async def _at_address(self, name: str, arguments: dict[str, Any]) -> Any:
+        if self._address is None:
+            self._address = await self._watcher_call(_LOOK, "locate")
+        return await self._channel.call(
+            name, timeout=self._timeout, address=self._address, **arguments
+        )
+
+    async def _watcher_call(self, lane: str, name: str, **arguments: Any) -> Any:
+        try:
+            return await self._channel.call(name, timeout=self._timeout, lane=lane, **arguments)
+        except CallFailed as failed:
+            raise self._converted(failed, "see its state") from None
+
+    def _converted(self, failed: CallFailed, doing: str) -> Exception:
+        if failed.kind == "htcondor":
+            return failure(str(failed), cluster=self.name, doing=doing)
+        return ClusterUnreachable(
+            f"Cluster {self.name} does not answer at the moment; try again soon.",
+            detail=f"{self.name}: {failed}",
+        )
+
+
+def _parts(job_id: JobId) -> tuple[int, int]:
+    match = _JOB_ID.fullmatch(job_id)
+    if match is None:
+        raise ValueError(f"not a job id of HTCondor: {job_id!r}")
+    return int(match["cluster"]), int(match["proc"])
+
+
+def _only(job_id: JobId) -> str:
+    cluster, proc = _parts(job_id)
+    return f"ClusterId == {cluster} && ProcId == {proc}"

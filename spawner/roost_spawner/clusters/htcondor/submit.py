@@ -1,0 +1,126 @@
+"""From a wish to a submit description.  Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from roost_spawner.clusters.base import SlotClass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from roost_spawner.clusters.base import JobRequest
+
+VACATE_TIME = 30
+"""Seconds between SIGTERM and SIGKILL that a session asks for."""
+_MARK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9_-]{8,64}")
+
+
+def description(request: JobRequest) -> dict[str, str]:
+    """Return the submit description of one session, as htcondor2 takes it.
+
+    No file is transferred, and none is taken from a shared file system: the job starts at once
+    (HTCondor waits a second around each transfer) and loads what it needs from the hub.
+
+    Parameters
+    ----------
+    request
+        A validated wish.
+
+    Returns
+    -------
+    dict
+        Submit commands (``condor_submit`` manual page).  Nothing of it is a secret.
+    """
+    if not _MARK.fullmatch(request.mark):
+        raise ValueError(f"not a session mark: {request.mark!r}")
+    wish = request.resources
+    found = {
+        "universe": "vanilla",
+        "executable": request.launcher.python,
+        "transfer_executable": "false",
+        "arguments": quoted_arguments(["-c", one_line(request.launcher.code)]),
+        "batch_name": "notebook",
+        "initialdir": "/tmp",  # noqa: S108 - private to the job (MOUNT_UNDER_SCRATCH)
+        "output": "/dev/null",
+        "error": "/dev/null",
+        "should_transfer_files": "NO",
+        "request_cpus": str(wish.cpus),
+        "request_memory": str(wish.memory_mib),
+        "requirements": _requirements(request),
+        "periodic_remove": _ends(wish.walltime_s),
+        "job_max_vacate_time": str(VACATE_TIME),
+        "My.RoostHub": _string(request.hub_id),
+        "My.RoostSession": _string(request.mark),
+        "My.RoostWalltime": str(wish.walltime_s),
+        # The channel by which the job proves itself: it may write to its own ad, no more.
+        "My.WantRemoteUpdates": "true",
+        "My.WantIOProxy": "false",
+    }
+    if wish.gpus:
+        found["request_gpus"] = str(wish.gpus)
+    if wish.slot is SlotClass.RESERVED:
+        found["My.IsRoostNotebook"] = "true"
+    if wish.account:
+        found["accounting_group"] = wish.account
+    return found
+
+
+def _requirements(request: JobRequest) -> str:
+    # Naming FileSystemDomain keeps HTCondor from adding that it be the submitter's own, which is
+    # what lets a job run without file transfer where nothing is shared.
+    terms = [
+        "TARGET.FileSystemDomain isnt undefined",
+        # An evicted notebook must not come back as a second session.  NumJobStarts alone is told
+        # to the queue late.
+        "(MY.NumJobStarts ?: 0) == 0",
+        "MY.JobCurrentStartExecutingDate is undefined",
+    ]
+    if request.resources.slot is SlotClass.RESERVED:
+        terms.insert(0, "TARGET.RoostSlot =?= true")
+    return " && ".join(terms)
+
+
+def _ends(walltime: int) -> str:
+    # The access point that we ship has the same rules and does not leave them to the submitter.
+    return (
+        f"(JobStatus == 2 && time() - JobCurrentStartDate > {walltime}) || "
+        "(JobStatus == 5 && time() - EnteredCurrentStatus > 60) || "
+        "(JobStatus == 1 && JobCurrentStartExecutingDate isnt undefined)"
+    )
+
+
+def _string(value: str) -> str:
+    if not value.isprintable() or set(value) & set('"\\$'):
+        raise ValueError(f"not fit for a string of a job ad: {value!r}")
+    return f'"{value}"'
+
+
+def one_line(code: str) -> str:
+    """Return Python source of one line that does the same: a submit command has one line."""
+    return code if code.isprintable() else f"exec({code!r})"
+
+
+def quoted_arguments(words: Sequence[str]) -> str:
+    """Return a value of the submit command ``arguments`` that gives the job exactly `words`.
+
+    The "new syntax" of the ``condor_submit`` manual page: all in double quotes, each word with
+    white space or quotes in single quotes, quotes doubled.
+
+    Raises
+    ------
+    ValueError
+        If a word holds what HTCondor would still replace at match time, or a line break.
+    """
+    found = []
+    for word in words:
+        if re.search(r"\$\$[(\[]", word) or not word.isprintable():
+            raise ValueError("arguments hold $$( or a character that cannot be printed")
+        if word and not re.search(r"[\s'\"]", word):
+            found.append(word)
+        else:
+            found.append("'" + word.replace("'", "''") + "'")
+    text = " ".join(found).replace('"', '""')
+    # Macros are replaced in the whole description: a literal dollar is a macro of its own.
+    return '"' + text.replace("$", "$(DOLLAR)") + '"'
