@@ -172,7 +172,7 @@ def _start(options: argparse.Namespace) -> int:
 def _logs(options: argparse.Namespace) -> int:
     place = lifecycle.site(Folders.default())
     service = lifecycle.find_service(place, options.service)
-    path = place.hosts[service.host].logs / f"{service.name}.log"
+    path = lifecycle.log_path(place, service)
     if not path.exists():
         raise TestbedError(f"{service.name} has no log yet ({path}).")
     command = ["tail", "-n", "+1", *(["-f"] if options.follow else []), str(path)]

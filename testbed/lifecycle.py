@@ -251,9 +251,15 @@ def find_service(place: Site, name: str) -> Service:
     return services[name]
 
 
+def log_path(place: Site, service: Service) -> Path:
+    """Return where the machine sees a service's log."""
+    host = place.hosts[service.host]
+    return host.path(service.log) if service.log else host.logs / f"{service.name}.log"
+
+
 def log_tail(place: Site, service: Service, lines: int = 15) -> str:
-    """Return the end of a service's own log."""
-    path = place.hosts[service.host].logs / f"{service.name}.log"
+    """Return the end of a service's log."""
+    path = log_path(place, service)
     if not path.exists():
         return f"(no {path})"
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

@@ -65,7 +65,9 @@ def plug_in(host: str, plan: HostPlan) -> None:
     _ip("netns", "add", name)
     _ip("-n", name, "link", "set", "lo", "up")
     _ip(
-        *("link", "add", "eth0", "netns", name, "type", "veth"),
+        # The same hardware address in every life: others remember it for half a minute.
+        *("link", "add", "eth0", "netns", name, "address", f"02:00:0a:4d:00:{plan.octet:02x}"),
+        *("type", "veth"),
         *("peer", "name", host, "netns", SWITCH),
     )
     _ip("-n", name, "addr", "add", f"{plan.address}/24", "dev", "eth0")

@@ -27,6 +27,8 @@ class Service:
         Services that must be ready before.
     timeout
         Seconds from `start` within which it must be ready.
+    log
+        Path in the host of a log that it writes itself; without one, what it prints is its log.
     """
 
     name: str
@@ -36,3 +38,4 @@ class Service:
     stop: Callable[[Host], None] | None = None
     after: tuple[str, ...] = ()
     timeout: float = 30.0
+    log: str | None = None

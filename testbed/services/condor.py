@@ -31,6 +31,13 @@ ROLES = {
     **dict.fromkeys(EXECUTE_POINTS, "20-execute-point.conf"),
 }
 CORES = 2
+LOGS = {
+    "COLLECTOR": "CollectorLog",
+    "NEGOTIATOR": "NegotiatorLog",
+    "NEGOTIATOR_NB": "NegotiatorLog.NB",
+    "SCHEDD": "SchedLog",
+    "STARTD": "StartLog",
+}
 
 _ORDINARY_ACCESS_POINT = """\
 # Only in the testbed: an ordinary access point beside the central manager, for people who log in
@@ -141,7 +148,8 @@ def _daemon(
         answer = manager.run(["condor_status", *ad], check=False, timeout=60)
         return answer.returncode == 0 and bool(answer.stdout.strip())
 
-    return Service(name, where, start, ready, stop, after=after, timeout=60)
+    log = f"/var/log/condor/{LOGS[label]}"
+    return Service(name, where, start, ready, stop, after=after, timeout=60, log=log)
 
 
 def services(site: Site) -> list[Service]:
