@@ -308,8 +308,8 @@ class Session:
         if verdict.why and not record.ready:
             self.say(20, verdict.why)
         if runs and not record.ready and view.node:
-            where = f"{view.node.partition('.')[0]}" + (f", {view.slot}" if view.slot else "")
-            self.say(45, f"Your job runs on {where}.")
+            node, slot = view.node.partition(".")[0], (view.slot or "").partition("@")[0]
+            self.say(45, f"Your job runs on {node}{f', {slot}' if slot else ''}.")
 
     def missed(self, asked_at: float) -> None:
         """Take note that a successful listing did not show the job; twice means it is gone."""

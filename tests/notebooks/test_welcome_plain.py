@@ -47,9 +47,11 @@ def test_in_a_reserved_slot(monkeypatch, tmp_path):
     (tmp_path / "job").write_text("ClusterId = 12\nProcId = 0\n")
     monkeypatch.setenv("_CONDOR_MACHINE_AD", str(tmp_path / "machine"))
     monkeypatch.setenv("_CONDOR_JOB_AD", str(tmp_path / "job"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "10000")
     said = execute()
     assert "job 12.0, slot notebook_3@ep1" in said
     assert "1280 MiB" in said
+    assert "No GPU" in said
 
 
 def test_on_a_gpu_node(monkeypatch):
