@@ -31,9 +31,7 @@ def testbed(request: pytest.FixtureRequest) -> Site:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         print("\nbringing the testbed up ...", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "testbed", "up"], cwd=REPOSITORY, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", "testbed", "up"], cwd=REPOSITORY, check=False)
     if done.returncode:
         pytest.fail(f"`python -m testbed up` ended with {done.returncode}", pytrace=False)
     yield lifecycle.site(folders)

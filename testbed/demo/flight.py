@@ -114,11 +114,12 @@ async def _slurm(person: Person, say: Callable[[str], None]) -> None:
     ready = await person.start("gpu")
     place, token = (json.loads(text) for text in await person.run(PLACE_CELL, TOKEN_CELL))
     queue = await asyncio.to_thread(in_host, "ctl", "squeue", "-h", "-o", "%u %T %N %b")
-    need(f"{person.name} RUNNING {place['host']}" in queue, f"squeue says: {queue.strip()}")
+    node = place["host"].partition(".")[0]
+    need(f"{person.name} RUNNING {node} " in queue, f"squeue says: {queue.strip()}")
     need(place["user"] == person.name, f"the cell ran as {place['user']}")
     need(bool(place["gpus"]), "the session sees no GPU")
     say(
-        f"notebook runs on {place['host']}, GPU {place['gpus']} of Slurm's, "
+        f"notebook runs on {node}, Slurm's GPU {place['gpus']}, "
         f"{ready.seconds:.1f} s after the click"
     )
     need(token["exp"] > time.time(), "the token in the Slurm job is no longer good")

@@ -16,7 +16,9 @@ from roost_spawner.errors import (
 
 _SUBMIT_REFUSED = re.compile(r"SCHEDD:\d+:(?P<said>.*)", re.DOTALL)
 _OWNER = re.compile(r"Setting owner|Owner.* not permitted", re.IGNORECASE)
-_TOO_MANY = re.compile(r"MAX_JOBS_PER_OWNER|number of (submitted )?jobs.*(exceed|limit)", re.I)
+_TOO_MANY = re.compile(
+    r"MAX_JOBS_PER_OWNER|number of (submitted )?jobs.*(exceed|limit)", re.IGNORECASE
+)
 _DENIED = re.compile(r"\"DENIED\"|Permission denied|not authorized", re.IGNORECASE)
 _NO_IDENTITY = re.compile(r"AUTHENTICATE:100[34]|Failed to authenticate")
 

@@ -69,8 +69,7 @@ def _secure(settings: Message, method: str) -> None:
         "SUBMIT_SKIP_FILECHECK": "true",
         "QUERY_TIMEOUT": "20",
     }
-    # The wheel brings an OpenSSL of its own, built to look where another system has its CAs: tell it
-    # where this one has them.
+    # The wheel brings an OpenSSL of its own, built to look for CAs where another system has them.
     paths = ssl.get_default_verify_paths()
     knobs["AUTH_SSL_CLIENT_CAFILE"] = settings.get("ca_file") or paths.cafile or ""
     knobs["AUTH_SSL_CLIENT_CADIR"] = "" if settings.get("ca_file") else paths.capath or ""
