@@ -45,7 +45,7 @@ _ORDINARY_ACCESS_POINT = """\
 DAEMON_LIST = $(DAEMON_LIST) SCHEDD
 ALLOW_WRITE = $(ALLOW_WRITE), *@$(UID_DOMAIN)
 """
-_making = threading.Lock()
+_configuring = threading.Lock()
 
 
 def names_conf(site: Site) -> str:
@@ -72,20 +72,18 @@ def names_conf(site: Site) -> str:
 
 def watch_token(site: Site) -> str:
     """Return the hub's IDTOKEN, which may only read; signed with the pool's key on first use."""
-    with _making:
-        path = site.folders.secrets / WATCH_TOKEN
-        if path.exists() and not path.read_text():
-            path.unlink()  # somebody was there before there was a pool
-        return site.secret(
-            WATCH_TOKEN, lambda: _token(site, f"roost-watch@{site.domain}", "READ") + "\n"
-        )
+    return _token(site, WATCH_TOKEN, f"roost-watch@{site.domain}", "READ")
 
 
-def _token(site: Site, identity: str, *rights: str) -> str:
+def _token(site: Site, name: str, identity: str, *rights: str) -> str:
+    """Return a token of the pool by the name of its secret."""
     host = site.hosts[MANAGER]
-    _configure(site, host)
+    with _configuring:
+        if not host.path("/etc/condor/passwords.d/POOL").exists():
+            _configure(site, host)
     words = [word for right in rights for word in ("-authz", right)]
-    return host.run(["condor_token_create", "-identity", identity, *words]).stdout.strip()
+    create = ["condor_token_create", "-identity", identity, *words]
+    return site.secret(name, lambda: host.run(create).stdout.strip() + "\n")
 
 
 def _configure(site: Site, host: Host) -> None:
@@ -111,9 +109,13 @@ def _configure(site: Site, host: Host) -> None:
 def _join_pool(site: Site, host: Host) -> None:
     """Give a host the token by which the collector knows it."""
     may = "ADVERTISE_SCHEDD" if host.name == ACCESS_POINT else "ADVERTISE_STARTD"
-    name = f"condor-token-{host.name}"
-    make = lambda: _token(site, f"condor@{site.domain}", may, "ADVERTISE_MASTER", "READ")  # noqa: E731
-    host.write("/etc/condor/tokens.d/pool", site.secret(name, make) + "\n", mode=0o600)
+    token = _token(
+        site,
+        f"condor-token-{host.name}",
+        f"condor@{site.domain}",
+        *(may, "ADVERTISE_MASTER", "READ"),
+    )
+    host.write("/etc/condor/tokens.d/pool", token, mode=0o600)
 
 
 def _daemon(
