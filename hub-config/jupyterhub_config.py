@@ -49,7 +49,8 @@ c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
 # -- sessions -----------------------------------------------------------------------------------
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.named_server_limit_per_user = 5
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # to the pending page at once
+# To the pending page soon, yet late enough for a refused choice to be the answer to the click.
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0.3}
 c.RoostSpawner.default_url = "/lab"
 c.RoostSpawner.http_timeout = 60
 

@@ -66,4 +66,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     )
     # Sessions are jobs: they outlive the hub.
     hub.cleanup_servers = False
+    # A session that was starting when the hub went away cannot come up before the hub answers its
+    # agent: do not wait for it.
+    hub.init_spawners_timeout = hub.get("init_spawners_timeout", 1)
     return site

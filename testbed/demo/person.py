@@ -55,21 +55,24 @@ class _Form(HTMLParser):
         self.action: str | None = None
         self.fields: dict[str, str] = {}
         self._inside = False
+        self._script = False
         self.text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        self._script = tag in {"script", "style"}
         if tag == "form" and self.action is None:
             self.action, self._inside = values.get("action") or "", True
         elif tag == "input" and self._inside and values.get("name"):
             self.fields[str(values["name"])] = values.get("value") or ""
 
     def handle_endtag(self, tag: str) -> None:
+        self._script = False
         if tag == "form":
             self._inside = False
 
     def handle_data(self, data: str) -> None:
-        if data.strip():
+        if data.strip() and not self._script:
             self.text.append(data.strip())
 
 

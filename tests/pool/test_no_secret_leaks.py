@@ -24,9 +24,9 @@ ANY_JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
 def mallorys_view(site) -> dict[str, str]:
     """Return all that another user on the machines can read of sessions."""
     ap, ctl = site.hosts["ap"], site.hosts["ctl"]
-    proc = "for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\\0' ' ' <$f; done 2>&1"
+    proc = "for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\\0' ' ' <$f; done 2>&1; true"
     files = (
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /srv \\) -prune -o -type f -newer "
+        "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /opt \\) -prune -o -type f -newer "
         "/etc/hostname -size -2M -readable -print0 2>/dev/null | xargs -0 cat 2>/dev/null"
     )
     views = {
@@ -76,7 +76,7 @@ async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, pe
             await alice.start(profile, server=server)
             found = json.loads((await alice.run(SECRETS_CELL, server=server))[0])
             planted |= {value for value in found.values() if value}
-        assert len(planted) >= 4
+        assert len(planted) == 3, "two servers' tokens, and the access token that both were given"
         views = mallorys_view(testbed) | roots_view(testbed)
     finally:
         await alice.stop()
