@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 _LABEL = {"cpus": "Cores", "memory": "Memory", "gpus": "GPUs", "walltime": "For how long"}
 
+_HINT = {
+    "cpus": "",
+    "memory": ", such as 512 MiB or 2 GiB",
+    "gpus": "",
+    "walltime": ", such as 90m or 4h",
+}
+
 # A card's fields show only while it is chosen, by CSS alone; keyboard and focus stay the browser's.
 _STYLE = """
 <style>
@@ -35,12 +42,20 @@ _STYLE = """
 """
 
 
+def _either(text: str) -> str:
+    """Return a list of choices as people say it."""
+    head, comma, last = text.rpartition(", ")
+    return f"{head} or {last}" if comma else text
+
+
 def _facts(profile: Profile, choices: Mapping[str, Quantity]) -> str:
     cpus, memory = choices["cpus"], choices["memory"]
-    parts = [f"{cpus.allowed} core{'' if cpus.limit == 1 else 's'}", memory.allowed]
+    cores = f"{_either(cpus.allowed)} core{'' if cpus.limit == 1 else 's'}"
+    parts = [cores, _either(memory.allowed)]
     if choices["gpus"].limit:
-        parts.append(f"{choices['gpus'].allowed} GPU{'' if choices['gpus'].limit == 1 else 's'}")
-    parts.append(choices["walltime"].allowed)
+        gpus = _either(choices["gpus"].allowed)
+        parts.append(f"{gpus} GPU{'' if choices['gpus'].limit == 1 else 's'}")
+    parts.append(_either(choices["walltime"].allowed))
     return " · ".join((*parts, profile.cluster))
 
 
@@ -64,7 +79,7 @@ def _field(card: str, field: str, choice: Quantity, given: Any) -> str:
         control = (
             f'<input class="form-control" id="{identity}" name="{name}" value="{escape(chosen)}" '
             f'aria-describedby="{identity}-help" autocomplete="off">'
-            f'<div class="form-text" id="{identity}-help">{escape(choice.allowed)}</div>'
+            f'<div class="form-text" id="{identity}-help">{escape(choice.allowed)}{_HINT[field]}</div>'
         )
     return (
         f'<div class="col-sm-6"><label class="form-label" for="{identity}">{label}</label>'
