@@ -79,7 +79,8 @@ def _field(card: str, field: str, choice: Quantity, given: Any) -> str:
         control = (
             f'<input class="form-control" id="{identity}" name="{name}" value="{escape(chosen)}" '
             f'aria-describedby="{identity}-help" autocomplete="off">'
-            f'<div class="form-text" id="{identity}-help">{escape(choice.allowed)}{_HINT[field]}</div>'
+            f'<div class="form-text" id="{identity}-help">'
+            f"{escape(choice.allowed)}{_HINT[field]}</div>"
         )
     return (
         f'<div class="col-sm-6"><label class="form-label" for="{identity}">{label}</label>'
