@@ -83,13 +83,12 @@ def _schedd(call: Message) -> Any:
 
 
 def _plain(ad: Any) -> Message:
-    """Return an ad as JSON takes it: expressions as their text, undefined values left out."""
+    """Return an ad as JSON takes it: expressions evaluated, what has no plain value left out."""
     found: Message = {}
     for name, value in ad.items():
-        if isinstance(value, (bool, int, float, str)):
-            found[name] = value
-        elif not isinstance(value, classad2.Value):
-            found[name] = str(value)
+        plain = ad.eval(name) if isinstance(value, classad2.ExprTree) else value
+        if isinstance(plain, (int, float, str)) and not isinstance(plain, classad2.Value):
+            found[name] = plain
     return found
 
 
