@@ -26,7 +26,6 @@ MACHINE_DOMAIN = DOMAIN if NAME == "roost" else f"{NAME}.{DOMAIN}"
 SWITCH = f"{NAME}-switch"
 """Network namespace that holds the bridge; nothing of it shows in the machine's own."""
 CGROUP = f"{NAME}-testbed"
-MIRROR = os.environ.get("ROOST_TESTBED_MIRROR", "")
 FORWARDED = {"iam": 8443, "hub": 8443}
 """Ports that the machine itself reaches, through loopback forwarders."""
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from testbed.carried import proxies
 from testbed.errors import Unfit
-from testbed.layout import MIRROR
+from testbed.mirror import mirror
 
 if TYPE_CHECKING:
     from testbed.layout import Folders
@@ -109,8 +109,8 @@ def verdict(machine: Machine, *, building: bool, folder: str) -> str | None:
         (
             building and not machine.online,
             (
-                f"{MIRROR} does not answer, and the testbed's root is not built yet; connect this "
-                "machine to the network, or name another mirror in ROOST_TESTBED_MIRROR."
+                "Debian's mirror does not answer, and the testbed's root is not built yet; connect "
+                "this machine to the network, or name another mirror in ROOST_TESTBED_MIRROR."
             ),
         ),
     ]
@@ -170,7 +170,7 @@ def _on_overlay(folder: Path) -> bool:
 def _online() -> bool:
     if proxies():  # there may be no route of our own; then only the package tools can tell
         return True
-    site = urlsplit(MIRROR)
+    site = urlsplit(mirror())
     if not site.hostname:
         return True  # a mirror on this disk
     port = site.port or (443 if site.scheme == "https" else 80)

@@ -13,7 +13,8 @@ from testbed import carried
 from testbed.authority import make_authority
 from testbed.errors import TestbedError
 from testbed.jobs import in_order
-from testbed.layout import MIRROR, REPOSITORY, Folders, people
+from testbed.layout import REPOSITORY, Folders, people
+from testbed.mirror import mirror
 from testbed.recipe import Layer, layers
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Roots:
             # An older debootstrap does not know a newer suite; the script is the same as sid's.
             script = "" if known else "/usr/share/debootstrap/scripts/sid"
             lines += [
-                f"debootstrap --variant=minbase {self.suite} upper {MIRROR} {script}",
+                f"debootstrap --variant=minbase {self.suite} upper {mirror()} {script}",
                 "mount --bind upper root",
             ]
         lines += [

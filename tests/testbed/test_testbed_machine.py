@@ -69,7 +69,7 @@ def test_build_tools_are_asked_for_only_when_something_is_built(monkeypatch, tmp
 
 def test_a_closed_mirror_means_no_network(monkeypatch):
     monkeypatch.setattr("testbed.machine.proxies", dict)
-    monkeypatch.setattr("testbed.machine.MIRROR", "http://127.0.0.1:9/debian")
+    monkeypatch.setenv("ROOST_TESTBED_MIRROR", "http://127.0.0.1:9/debian")
     assert not machine._online()
 
 
