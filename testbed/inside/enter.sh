@@ -16,7 +16,7 @@ if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
   done
   echo 0 > "$group/cgroup.procs"
 else
-  for name in memory cpu cpuacct freezer pids; do
+  for name in memory cpu cpuacct freezer devices pids; do
     [ -f "/sys/fs/cgroup/$name/cgroup.procs" ] || continue
     mkdir -p "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME"
     echo 0 > "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME/cgroup.procs"
