@@ -55,6 +55,8 @@ async def test_a_user_logs_in_picks_a_profile_runs_a_cell_and_stops_the_server(
     await page.wait_for_url(re.compile("/hub/spawn-pending/|/user/alice/"))
     await shot(page, f"4-pending-{profile}")
     await page.wait_for_url(re.compile("/user/alice/lab"), timeout=90_000)
+    # JupyterLab opens what was open last time; a test wants an empty desk.
+    await page.goto(testbed.hub_url + "/user/alice/lab?reset")
     await expect(page.locator(".jp-Launcher").first).to_be_visible(timeout=90_000)
     await shot(page, f"5-lab-{profile}")
     printed = await run_a_cell(

@@ -24,10 +24,13 @@ ANY_JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
 def mallorys_view(site) -> dict[str, str]:
     """Return all that another user on the machines can read of sessions."""
     ap, ctl = site.hosts["ap"], site.hosts["ctl"]
-    proc = "for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\\0' ' ' <$f; done 2>&1; true"
+    proc = (
+        "for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\\0' ' ' <$f; done 2>&1; true"
+    )
     files = (
-        "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /opt \\) -prune -o -type f -newer "
-        "/etc/hostname -size -2M -readable -print0 2>/dev/null | xargs -0 cat 2>/dev/null"
+        "find / -xdev \\( -path /proc -o -path /sys -o -path /srv -o -path /opt \\) -prune "
+        "-o -type f -newer /etc/hostname -size -2M -readable -print0 2>/dev/null "
+        "| xargs -0 cat 2>/dev/null"
     )
     views = {
         "condor_q -l": ap.run(["condor_q", "-allusers", "-l"], user="mallory").stdout,
