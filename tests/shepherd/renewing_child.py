@@ -54,7 +54,7 @@ async def main() -> None:
         timing=Timing(lease=1.0 if death else 30.0),
     )
     token = await shepherd.access_token("alice", audience=audience, scopes=["compute.read"])
-    print(hashlib.sha256(token.value.encode()).hexdigest())  # noqa: T201 - its only output
+    print(hashlib.sha256(token.value.encode()).hexdigest())
     await shepherd.stop()
 
 
