@@ -69,12 +69,23 @@ _HOLDS = {
     47: "The notebook's time was up.",
 }
 _OUT_OF_MEMORY, _OUT_OF_DISK = 102, 104
+_NEEDED = "The node was needed for other work."
 _VACATES = {
-    1004: "Its owner or an admin ended it on the node.",
-    1011: "The node was needed for other work.",
-    1012: "The node was needed for other work.",
+    # 1005 is what 23.9 gives for most: a job that ended at the node's SIGTERM.
+    1000: "A policy of the job ended it.",
+    1001: "A policy of the access point ended it.",
+    1002: "Its access point had a fault.",
+    1004: "Its owner or an admin ended it.",
+    1007: "The node had a fault.",
+    1008: "The node was out of reach for too long.",
+    1010: "An admin ended it on the node.",
+    1011: _NEEDED,
+    1012: "The node had a fault.",
     1013: "The node was shut down.",
     1014: "The node is being drained by an admin.",
+    1016: "The node was shut down.",
+    1018: _NEEDED,
+    1019: _NEEDED,
 }
 _EVICTED = "The notebook was moved off its node, and does not start a second time."
 _REMOVALS = (
@@ -172,11 +183,13 @@ def _hold(ad: Mapping[str, Any]) -> tuple[str, str]:
     code, sub = ad.get("HoldReasonCode"), ad.get("HoldReasonSubCode")
     said = _text(ad, "HoldReason") or ""
     words = _HOLDS.get(code, "The job was put on hold.") if isinstance(code, int) else ""
-    if sub == _OUT_OF_MEMORY and code in (21, 26, 34):
+    resources = code in (21, 26, 34)
+    # Under cgroup v1 HTCondor 23.9 gives no subcode, but says it.
+    if resources and (sub == _OUT_OF_MEMORY or (sub == 0 and "memory limit" in said)):
         limit = ad.get("MemoryProvisioned")
         words = "The notebook used more memory than its slot has"
         words += f" ({limit} MiB)." if isinstance(limit, int) else "."
-    elif sub == _OUT_OF_DISK and code in (21, 26, 34):
+    elif resources and sub == _OUT_OF_DISK:
         words = "The notebook used more disk than its slot has."
     return words or "The job was put on hold.", f"{said} (code {code}, subcode {sub})"
 
