@@ -96,6 +96,7 @@ class Person:
         context = ssl.create_default_context(cafile=ca_file)
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context),
+            cookie_jar=aiohttp.CookieJar(unsafe=True),  # some hubs are known by address only
             timeout=aiohttp.ClientTimeout(total=60),
         )
 
@@ -114,14 +115,25 @@ class Person:
 
     async def login(self) -> None:
         """Log in through the identity provider's page."""
-        async with self._http.get(self.hub + "hub/oauth_login") as response:
+        await self.log_in_at_form(self.hub + "hub/oauth_login")
+
+    async def log_in_at_form(self, url: str) -> None:
+        """Fill in the login form that `url` leads to; no form is needed where one is known.
+
+        Raises
+        ------
+        Refused
+            If that does not end inside the hub.
+        """
+        async with self._http.get(url) as response:
             page, at = await response.text(), str(response.url)
-        if at.startswith(self.hub):
+        if at.startswith(self.hub) and at.partition("?")[0] != url:
             return
         form = _Form()
         form.feed(page)
         fields = form.fields | {"username": self.name, "password": self._password}
-        async with self._http.post(urljoin(at, form.action or ""), data=fields) as response:
+        target = urljoin(at, form.action or "")
+        async with self._http.post(target, data=fields, headers={"Referer": at}) as response:
             page, at, status = await response.text(), str(response.url), response.status
         if not at.startswith(self.hub) or status >= 400:
             said = _Form()
@@ -148,8 +160,8 @@ class Person:
         """Return the base URL of one of this person's servers."""
         return self.hub + f"user/{self.name}/" + (f"{server}/" if server else "")
 
-    async def click(self, options: Mapping[str, str], *, server: str = "") -> None:
-        """Fill in the spawn page's form and send it."""
+    async def click(self, options: Mapping[str, str], *, server: str = "") -> float:
+        """Fill in the spawn page's form and send it; return when, by the monotonic clock."""
         url = self.hub + f"hub/spawn/{self.name}" + (f"/{server}" if server else "")
         async with self._http.get(url) as response:
             page = await response.text()
@@ -159,6 +171,7 @@ class Person:
         form.feed(page)
         cookie = self._xsrf(url).get("X-XSRFToken", "")
         data = dict(options) | {"_xsrf": cookie}
+        clicked = time.monotonic()
         async with self._http.post(
             url, data=data, headers={"Referer": url}, allow_redirects=False
         ) as response:
@@ -166,6 +179,7 @@ class Person:
                 said = _Form()
                 said.feed(await response.text())
                 raise Refused(f"spawn answered {response.status}: {' '.join(said.text)}")
+        return clicked
 
     async def progress(self, *, server: str = "") -> AsyncIterator[dict[str, Any]]:
         """Yield the pending page's events until the server is ready or has failed."""
@@ -191,8 +205,7 @@ class Person:
         Refused
             If it fails; with the last message of the pending page.
         """
-        clicked = time.monotonic()
-        await self.click({"profile": profile} | options, server=server)
+        clicked = await self.click({"profile": profile} | options, server=server)
         messages: list[str] = []
         async for event in self.progress(server=server):
             messages.append(event.get("message", ""))

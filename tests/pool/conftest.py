@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testbed.demo.person import Person
+from tests.support.pool import start_startd, stop_startd
 
 if TYPE_CHECKING:
     from testbed.layout import Site
@@ -52,6 +53,11 @@ class LongSession:
         text = self.site.hosts["ep1"].read(f"/home/{self.owner}/tokens-seen")
         return [(float(line.split()[0]), line.split()[1]) for line in text.splitlines()]
 
+    def lives(self) -> bool:
+        """Return whether its job runs."""
+        command = ["condor_q", "-allusers", "-af", "Owner"]
+        return self.owner in self.site.hosts["ap"].run(command).stdout.split()
+
 
 @pytest.fixture(scope="session")
 def long_session(testbed: Site):
@@ -68,7 +74,12 @@ def long_session(testbed: Site):
             await carol.login()
             await carol.stop()
 
-    asyncio.run(begin())
+    # On ep1, since other tests take ep2 away.
+    stop_startd(testbed, "ep2")
+    try:
+        asyncio.run(begin())
+    finally:
+        start_startd(testbed, "ep2")
     yield LongSession(testbed)
     asyncio.run(end())
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from testbed.layout import REPOSITORY
+from tests.support.pool import start_startd, stop_startd
 
 pytestmark = pytest.mark.pool
 
@@ -77,7 +78,6 @@ async def test_twelve_notebooks_of_two_users_run_at_once_on_one_execute_point(
 ):
     people = [person("alice"), person("bob")]
     servers = ["", "two", "three", "four", "five", "six"]
-    testbed.hosts["ap"].run(["true"])
     stop_startd(testbed, "ep2")
     try:
         for one in people:
@@ -100,19 +100,6 @@ async def test_twelve_notebooks_of_two_users_run_at_once_on_one_execute_point(
         )
         start_startd(testbed, "ep2")
     assert {job["Owner"] for job in queue("Owner")} <= {"carol"}
-
-
-def stop_startd(site, host):
-    from testbed import lifecycle  # noqa: PLC0415 - the real service control
-
-    lifecycle.stop_service(site, lifecycle.find_service(site, f"startd@{host}"))
-
-
-def start_startd(site, host):
-    from testbed import lifecycle  # noqa: PLC0415
-    from testbed.steps import Printer  # noqa: PLC0415
-
-    lifecycle.start_service(site, lifecycle.find_service(site, f"startd@{host}"), Printer())
 
 
 async def test_a_choice_out_of_bounds_is_refused_with_what_is_allowed(person):

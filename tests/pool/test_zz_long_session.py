@@ -13,6 +13,7 @@ pytestmark = pytest.mark.pool
 def test_a_session_outlives_its_first_access_token_five_times_over(testbed, long_session):
     until = time.monotonic() + 600
     while len(long_session.tokens()) < 6 and time.monotonic() < until:
+        assert long_session.lives(), "the session has ended"
         time.sleep(2)
     seen = long_session.tokens()
     assert len(seen) >= 6
