@@ -65,14 +65,14 @@ class Channel:
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
 
-    async def call(self, name: str, *, timeout: float, **arguments: Any) -> Any:
+    async def call(self, name: str, *, within: float, **arguments: Any) -> Any:
         """Make one call and return what it gave.
 
         Parameters
         ----------
         name
             One of the worker's calls.
-        timeout
+        within
             Seconds after which the call's process is killed.
         **arguments
             `lane` for the watcher or `token` for a user, and what the call takes.
@@ -86,11 +86,11 @@ class Channel:
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        message = {"id": number, "call": name, "timeout": timeout, **arguments}
+        message = {"id": number, "call": name, "timeout": within, **arguments}
         try:
             assert process.stdin is not None
             process.stdin.write(json.dumps(message).encode() + b"\n")
-            async with asyncio.timeout(timeout + _GRACE):
+            async with asyncio.timeout(within + _GRACE):
                 await process.stdin.drain()
                 return await answer
         except TimeoutError:

@@ -217,12 +217,12 @@ class HTCondorPool:
         if self._address is None:
             self._address = await self._watcher_call(_LOOK, "locate")
         return await self._channel.call(
-            name, timeout=self._timeout, address=self._address, **arguments
+            name, within=self._timeout, address=self._address, **arguments
         )
 
     async def _watcher_call(self, lane: str, name: str, **arguments: Any) -> Any:
         try:
-            return await self._channel.call(name, timeout=self._timeout, lane=lane, **arguments)
+            return await self._channel.call(name, within=self._timeout, lane=lane, **arguments)
         except CallFailed as failed:
             raise self._converted(failed, "see its state") from None
 

@@ -161,22 +161,26 @@ def _place(ad: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _reason(ad: Mapping[str, Any], state: JobState) -> tuple[str, str]:
-    if state is JobState.HELD:
-        return _hold(ad)
-    if ad.get("JobStatus") == REMOVED:
+    status = ad.get("JobStatus")
+    if status == REMOVED:
         said = _text(ad, "RemoveReason") or ""
         return next((words for part, words in _REMOVALS if part in said), ""), said
-    if ad.get("JobStatus") == COMPLETED:
+    if status == COMPLETED:
         return _exit(ad)
+    if state is JobState.HELD:
+        return _hold(ad)
     if state is JobState.ENDED:
-        code, said = ad.get("VacateReasonCode"), _text(ad, "VacateReason") or ""
-        words = _VACATES.get(code, "") if isinstance(code, int) else ""
-        return f"{_EVICTED} {words}".strip(), f"{said} (code {code})" if said else ""
-    if state is JobState.SUSPENDED:
-        return "The node has paused the notebook.", ""
-    if state is JobState.UNKNOWN:
-        return "", f"JobStatus {ad.get('JobStatus')!r} has no name here"
-    return "", ""
+        return _eviction(ad)
+    return {
+        JobState.SUSPENDED: ("The node has paused the notebook.", ""),
+        JobState.UNKNOWN: ("", f"JobStatus {status!r} has no name here"),
+    }.get(state, ("", ""))
+
+
+def _eviction(ad: Mapping[str, Any]) -> tuple[str, str]:
+    code, said = ad.get("VacateReasonCode"), _text(ad, "VacateReason") or "no reason given"
+    words = _VACATES.get(code, "") if isinstance(code, int) else ""
+    return f"{_EVICTED} {words}".strip(), f"{said} (code {code})"
 
 
 def _hold(ad: Mapping[str, Any]) -> tuple[str, str]:
