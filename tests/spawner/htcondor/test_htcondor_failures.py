@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from roost_spawner.clusters.base import JobState
 from roost_spawner.clusters.htcondor.states import view
 
@@ -81,5 +80,5 @@ def test_a_hold_is_told_in_plain_words_and_the_log_has_the_codes(code, subcode, 
 
 
 def test_attributes_of_another_type_than_expected_do_no_harm():
-    odd = dict.fromkeys(ad("running"), [1]) | {"ClusterId": 1, "ProcId": 0, "JobStatus": 5}
+    odd = {name: [1] for name in ad("running")} | {"ClusterId": 1, "ProcId": 0, "JobStatus": 5}
     assert view(odd).state is JobState.HELD

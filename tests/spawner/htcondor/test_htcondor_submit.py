@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from roost_spawner.clusters.base import JobRequest, Launcher, Resources, SlotClass
 from roost_spawner.clusters.htcondor.submit import description, one_line, quoted_arguments
 

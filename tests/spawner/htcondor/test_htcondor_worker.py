@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.pool import HTCondorPool
 from roost_spawner.errors import ClusterUnreachable
@@ -22,7 +21,7 @@ from roost_spawner.errors import ClusterUnreachable
 pytestmark = pytest.mark.unit
 
 LOG = logging.getLogger("test")
-SECRET = "eyJ0aGlz.aXM.YS1zZWNyZXQ"  # noqa: S105
+SECRET = "eyJ0aGlz.aXM.YS1zZWNyZXQ"
 
 
 @pytest.fixture
@@ -47,6 +46,18 @@ async def channel(silent_port, tmp_path):
     found = Channel(settings, LOG)
     yield found
     await found.close()
+
+
+def folders():
+    return set(Path("/tmp").glob("roost-htcondor-*"))
+
+
+def goal(link):
+    return str(link.readlink())
+
+
+def runs(pid):
+    return Path(f"/proc/{pid}").exists()
 
 
 def children(pid):
@@ -100,16 +111,20 @@ async def test_a_users_token_is_in_no_argument_environment_or_file(channel, sile
     call = asyncio.create_task(submit_as_user(channel, silent_port, 3))
     worker = (await until(lambda: channel._process)).pid
     child = (await until(lambda: children(worker)))[0]
-    await until(lambda: any("socket:" in os.readlink(fd) for fd in descriptors(child)))
+    await until(lambda: any("socket:" in goal(fd) for fd in descriptors(child)))
     for pid in (worker, child):
         assert SECRET.encode() not in seen_by_others(pid)
-    stderr = os.readlink(f"/proc/{child}/fd/2")  # the hub's log
+    stderr = goal(descriptor_of(child, 2))  # the hub's log
     for descriptor in descriptors(child):
-        assert os.readlink(descriptor).startswith(("pipe:", "socket:", "/dev/", "anon", stderr))
+        assert goal(descriptor).startswith(("pipe:", "socket:", "/dev/", "anon", stderr))
     with pytest.raises(CallFailed) as failed:
         await call
     assert SECRET not in str(failed.value)
-    await until(lambda: not Path(f"/proc/{child}").exists())
+    await until(lambda: not runs(child))
+
+
+def descriptor_of(pid, number):
+    return Path(f"/proc/{pid}/fd/{number}")
 
 
 def descriptors(pid):
@@ -178,11 +193,11 @@ async def test_closing_leaves_no_process_and_no_folder(channel):
     with pytest.raises(CallFailed):
         await channel.call("locate", within=0.3, lane="look")
     worker = channel._process.pid
-    before = set(Path("/tmp").glob("roost-htcondor-*"))
+    before = folders()
     assert before
     await channel.close()
-    assert not Path(f"/proc/{worker}").exists()
-    assert set(Path("/tmp").glob("roost-htcondor-*")) < before
+    assert not runs(worker)
+    assert folders() < before
 
 
 async def test_a_pool_that_does_not_answer_is_unreachable_with_a_sentence(closed_port, tmp_path):
