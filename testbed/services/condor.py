@@ -39,11 +39,22 @@ LOGS = {
     "STARTD": "StartLog",
 }
 
+_LOGS = {
+    MANAGER: {
+        "collector": "CollectorLog",
+        "negotiator": "NegotiatorLog",
+        "negotiator-nb": "NegotiatorLog.NB",
+        "schedd-ordinary": "SchedLog",
+    },
+    ACCESS_POINT: {"schedd": "SchedLog"},
+    **{name: {f"startd@{name}": "StartLog"} for name in EXECUTE_POINTS},
+}
 _ORDINARY_ACCESS_POINT = """\
 # Only in the testbed: an ordinary access point beside the central manager, for people who log in
 # there.  Tests show that its jobs keep out of the notebooks' slots.
 DAEMON_LIST = $(DAEMON_LIST) SCHEDD
 ALLOW_WRITE = $(ALLOW_WRITE), *@$(UID_DOMAIN)
+SCHEDD_INTERVAL = $(ROOST_UPDATE_INTERVAL)
 """
 _configuring = threading.Lock()
 
@@ -56,8 +67,9 @@ def names_conf(site: Site) -> str:
         "ROOST_ACCESS_POINT": site.hosts[ACCESS_POINT].fqdn,
         "ROOST_SUBMITTERS": f"*@$(UID_DOMAIN)/{site.hosts[HUB].address}/31",
         "ROOST_AUDIENCE": site.ap_audience,
-        # Lost nodes are to show within a test.
+        # Lost nodes, and a collector that comes back, are to show within a test.
         "ROOST_LEASE": "120",
+        "ROOST_UPDATE_INTERVAL": "10",
     }
     text = (site.repository / "hub-config/htcondor/00-names.conf.example").read_text()
     lines = []
@@ -101,9 +113,15 @@ def _configure(site: Site, host: Host) -> None:
         host.write(f"{CONFIG}/90-ordinary-access-point.conf", _ORDINARY_ACCESS_POINT)
     if host.name == ACCESS_POINT:
         host.write("/etc/roost/mapfile", map_file(site.people, site.issuer, site.domain))
-    owned = [f"/var/{name}/condor" for name in ("run", "lock", "log", "spool")]
-    host.run(["install", "-d", "-o", "condor", "-g", "condor", *owned])
-    host.run(["install", "-d", "-o", "condor", "-g", "condor", "/var/lib/condor/execute"])
+    owned = [f"/var/{name}/condor" for name in ("run", "lock", "spool", "log/testbed")]
+    folders = [*owned, "/var/lib/condor/execute"]
+    host.run(["install", "-d", "-o", "condor", "-g", "condor", *folders])
+    # Where `testbed logs` finds them, and where they outlive the host.
+    links = ["rm -rf /var/log/condor", "ln -s testbed/condor /var/log/condor"]
+    links += [
+        f"ln -sf condor/{log} /var/log/testbed/{name}.log" for name, log in _LOGS[host.name].items()
+    ]
+    host.run(["sh", "-c", "test -L /var/log/condor || { " + "; ".join(links) + "; }"])
 
 
 def _join_pool(site: Site, host: Host) -> None:
