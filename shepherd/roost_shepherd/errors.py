@@ -24,24 +24,11 @@ holds a token, nor any text that a provider wrote: IAM's error bodies quote refr
 
 from __future__ import annotations
 
+from roost_shepherd.telling import TellingError
 
-class ShepherdError(Exception):
-    """Base of all errors of this package.
 
-    Parameters
-    ----------
-    sentence
-        One plain sentence for the user: what happened and what to do.
-    detail
-        What an admin wants to read in the log.
-    """
-
-    retryable = False
-
-    def __init__(self, sentence: str, *, detail: str = "") -> None:
-        super().__init__(f"{sentence} [{detail}]" if detail else sentence)
-        self.sentence = sentence
-        self.detail = detail
+class ShepherdError(TellingError):
+    """Base of all errors of this package."""
 
 
 class Transient(ShepherdError):

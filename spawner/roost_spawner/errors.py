@@ -17,24 +17,11 @@ holds a token.
 
 from __future__ import annotations
 
+from roost_shepherd.telling import TellingError
 
-class RoostError(Exception):
-    """Base of all errors of this package.
 
-    Parameters
-    ----------
-    sentence
-        One plain sentence for the user: what happened and what to do.
-    detail
-        What an admin wants to read in the log.
-    """
-
-    retryable = False
-
-    def __init__(self, sentence: str, *, detail: str = "") -> None:
-        super().__init__(f"{sentence} [{detail}]" if detail else sentence)
-        self.sentence = sentence
-        self.detail = detail
+class RoostError(TellingError):
+    """Base of all errors of this package."""
 
 
 class ClusterError(RoostError):
