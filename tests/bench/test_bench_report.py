@@ -12,6 +12,7 @@ RUNS = {
     "condor-nb": [6.0],
     "condor-default": [30.0, 30.0],
     "local": [2.0, 2.0],
+    "local-up": [1.0, 1.5],
 }
 
 
@@ -21,6 +22,8 @@ def test_ratios_are_of_medians_and_ours_is_above_the_line():
     assert found["spawn_htcondor_vs_batchspawner"] == 0.5
     assert found["spawn_htcondor_vs_batchspawner_default_cycle"] == 0.1
     assert found["spawn_slurm_vs_local"] == 1.5
+    assert found["spawn_htcondor_vs_local_server_up"] == 2.4
+    assert found["spawn_slurm_vs_local_server_up"] == 2.4
     assert found["runs_seconds"]["roost-htcondor"] == [2.0, 3.0, 10.0]
 
 

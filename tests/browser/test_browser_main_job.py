@@ -24,16 +24,16 @@ async def log_in(page, testbed, person, shot=None):
 async def run_a_cell(page, code: str) -> str:
     """Open a notebook from the launcher, run one cell, and return what it printed."""
     await page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    # The kernel must be there before a cell can run, and JupyterLab moves the focus until it is.
+    status = page.locator(".jp-Notebook-ExecutionIndicator")
+    await expect(status).to_have_attribute("data-status", "idle", timeout=60_000)
     cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     await cell.click()
     await page.keyboard.type(code)
-    # The kernel must be there before a cell can run.
-    await expect(page.locator(".jp-Notebook-ExecutionIndicator")).to_have_attribute(
-        "data-status", "idle"
-    )
+    await expect(cell).to_contain_text(code.partition(";")[0])
     await page.keyboard.press("Shift+Enter")
     output = page.locator(".jp-Notebook .jp-OutputArea-output pre").first
-    await expect(output).to_be_visible()
+    await expect(output).to_be_visible(timeout=30_000)
     return await output.inner_text()
 
 

@@ -53,7 +53,10 @@ def folders():
 
 
 def goal(link):
-    return str(link.readlink())
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # closed since it was listed
+        return ""
 
 
 def runs(pid):
