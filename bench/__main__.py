@@ -7,9 +7,12 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -18,8 +21,11 @@ from bench.measure import Side, interleaved
 from testbed import lifecycle
 from testbed.demo.person import Person, Refused
 from testbed.errors import TestbedError, Unfit
-from testbed.layout import REPOSITORY, Folders, Site
+from testbed.layout import NAME, REPOSITORY, Folders, Site
 from testbed.steps import Printer
+
+if TYPE_CHECKING:
+    from testbed.host import Host
 
 USER = "alice"
 
@@ -35,6 +41,14 @@ def main() -> int:
         help="rounds on HTCondor's default cycle, which take up to a minute each",
     )
     options = parser.parse_args()
+    if options.rounds < 1 or options.default_cycle_rounds < 0:
+        parser.error("--rounds must be 1 or more, --default-cycle-rounds 0 or more")
+    if NAME != "roost":
+        # The names in people's browsers are those of the first testbed.
+        print("the benchmark needs the testbed `roost`: unset ROOST_TESTBED_NAME", file=sys.stderr)
+        return 2
+    # Told to end, take down what was started, however told.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folders = Folders.default()
     was_up = lifecycle.site(folders).hosts["hub"].pid() is not None
     try:
@@ -44,9 +58,12 @@ def main() -> int:
     except Unfit as unfit:
         print(unfit, file=sys.stderr)
         return 2
-    except (TestbedError, Refused, TimeoutError) as error:
+    except (TestbedError, Refused, TimeoutError, aiohttp.ClientError) as error:
         print(f"the measurement failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
     finally:
         if not was_up and folders.state.exists():
             lifecycle.down(folders, Printer())
@@ -56,7 +73,7 @@ def main() -> int:
     return 0
 
 
-async def _measure(site: Site, host: object, rounds: int, slow: int) -> dict[str, list[float]]:
+async def _measure(site: Site, host: Host, rounds: int, slow: int) -> dict[str, list[float]]:
     password = next(person.password for person in site.people if person.name == USER)
     ca_file = str(site.folders.ca_certificate)
     access_point, controller = site.hosts["ap"], site.hosts["ctl"]
@@ -68,7 +85,7 @@ async def _measure(site: Site, host: object, rounds: int, slow: int) -> dict[str
     def slurm_empty() -> bool:
         return USER not in controller.run(["squeue", "-h", "-o", "%u"]).stdout.split()
 
-    people = [Person(USER, password, hub=site.hub_url, ca_file=ca_file)]
+    people: list[Person] = [Person(USER, password, hub=site.hub_url, ca_file=ca_file)]
     sides = [
         Side("roost-htcondor", people[0], "interactive", htcondor_empty, rounds),
         Side("roost-slurm", people[0], "gpu", slurm_empty, rounds),
@@ -77,7 +94,9 @@ async def _measure(site: Site, host: object, rounds: int, slow: int) -> dict[str
         person = peers.PeerPerson(USER, password, hub=peers.url(peer), ca_file=ca_file)
         people.append(person)
         times = slow if peer.name == "condor-default" else rounds
-        sides.append(Side(peer.name, person, "", lambda: peers.empty(host), times))
+        gone, up = partial(peers.empty, host, peer), partial(peers.last_up, host, peer)
+        late = peer.name == "local"
+        sides.append(Side(peer.name, person, "", gone, times, up if late else None))
     try:
         for person in people:
             await _patiently(person)

@@ -30,7 +30,7 @@ if PEER == "local":
     c.Spawner.cmd = ["/opt/jupyter/bin/jupyterhub-singleuser"]
 else:
     c.JupyterHub.spawner_class = "batchspawner.CondorSpawner"
-    c.CondorSpawner.exec_prefix = "runuser -u {username} --"
+    c.CondorSpawner.exec_prefix = f"runuser -u {{username}} -- env {os.environ['PEER_CLIENT']}"
     c.Spawner.cmd = ["/opt/jupyter/bin/jupyterhub-singleuser"]
     c.CondorSpawner.batchspawner_singleuser_cmd = (
         "env PYTHONPATH=/home/.peers /opt/jupyter/bin/python -m batchspawner.singleuser"

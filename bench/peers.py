@@ -7,24 +7,29 @@ there, so it knows them by the file system) with the nodes' shared ``/home``, an
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import lifecycle
-from testbed.demo.person import Person, Refused
+from testbed import lifecycle, net
+from testbed.demo.person import Person
+from testbed.errors import TestbedError
 from testbed.layout import LOOPBACK, REPOSITORY, SWITCH
 from testbed.lifecycle import ALL_HOSTS
 from testbed.root import Roots
 from testbed.services import condor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from testbed.host import Host
     from testbed.layout import Site
@@ -37,12 +42,35 @@ POOL_CONFIG = """\
 FILESYSTEM_DOMAIN = $(UID_DOMAIN)
 NB.NEGOTIATOR_SUBMITTER_CONSTRAINT = true
 """
-ACCESS_POINT_CONFIG = """\
+# Two schedds.  The first is as HTCondor ships it.  The second has what Roost's access point has
+# ("How fast" in 20-access-point.conf): its submits wake the negotiator for notebooks at once.  In
+# one schedd, one peer's submits would also wake the negotiator that the other one waits for.
+QUICK = "NB"
+QUICK_FOLDER = "/var/spool/condor-nb"
+ACCESS_POINT_CONFIG = f"""\
 use ROLE:Submit
 FILESYSTEM_DOMAIN = $(UID_DOMAIN)
 ALLOW_WRITE = $(ALLOW_WRITE), *@$(UID_DOMAIN)
-SCHEDD_MIN_INTERVAL = 1
+DAEMON_LIST = $(DAEMON_LIST) SCHEDD_{QUICK}
+SCHEDD_{QUICK} = $(SCHEDD)
+SCHEDD_{QUICK}_ARGS = -local-name {QUICK}
+{QUICK}.SCHEDD_NAME = notebooks@$(FULL_HOSTNAME)
+{QUICK}.SCHEDD_LOG = $(LOG)/SchedLog.{QUICK}
+{QUICK}.SPOOL = {QUICK_FOLDER}
+{QUICK}.JOB_QUEUE_LOG = {QUICK_FOLDER}/job_queue.log
+{QUICK}.HISTORY = {QUICK_FOLDER}/history
+{QUICK}.SCHEDD_ADDRESS_FILE = {QUICK_FOLDER}/.schedd_address
+{QUICK}.SCHEDD_DAEMON_AD_FILE = {QUICK_FOLDER}/.schedd_classad
+{QUICK}.NEGOTIATOR_HOST = {QUICK}@$(ROOST_CENTRAL_MANAGER)
+{QUICK}.SCHEDD_MIN_INTERVAL = 0
+{QUICK}.SCHEDD_INTERVAL = $(ROOST_UPDATE_INTERVAL)
 """
+# Sends HTCondor's commands to the second schedd.
+QUICK_CLIENT = {
+    "_CONDOR_SCHEDD_ADDRESS_FILE": f"{QUICK_FOLDER}/.schedd_address",
+    "_CONDOR_SCHEDD_DAEMON_AD_FILE": f"{QUICK_FOLDER}/.schedd_classad",
+}
+UP = re.compile(r"^\[\w (\S+ \S+) ServerApp\] Jupyter Server .* is running at:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +79,20 @@ class Peer:
 
     name: str
     port: int
+    quick: bool = False
+    """Whether it submits to the schedd that wakes the negotiator for notebooks."""
+
+    @property
+    def client(self) -> dict[str, str]:
+        """What HTCondor's commands need in their environment."""
+        return QUICK_CLIENT if self.quick else {}
 
 
-PEERS = (Peer("condor-nb", 8001), Peer("condor-default", 8002), Peer("local", 8003))
+PEERS = (
+    Peer("condor-nb", 8001, quick=True),
+    Peer("condor-default", 8002),
+    Peer("local", 8003),
+)
 
 
 class PeerPerson(Person):
@@ -69,9 +108,12 @@ def running(site: Site) -> Iterator[Host]:
     """Have the peers' host up with its three hubs; gone at the end."""
     host = site.hosts[HOST]
     roots = Roots(site.folders, site.suite)
-    lifecycle.boot(site, roots, HOST)
+    _require_free_ports()
     forwarder = None
     try:
+        # A bench that was killed may have left one of another configuration.
+        site.hosts[HOST].kill()
+        lifecycle.boot(site, roots, HOST)
         _tell_pool(site, POOL_CONFIG)
         _start_access_point(site, host)
         _start_hubs(site, host)
@@ -81,13 +123,19 @@ def running(site: Site) -> Iterator[Host]:
         if forwarder is not None:
             forwarder.terminate()
             forwarder.wait()
-        host.kill()
+        # The pool first: while it has this, it serves others' notebooks.
         _tell_pool(site, None)
+        host.kill()
+        net.unplug(net.namespace(HOST))
+        for leftover in (site.folders.homes / ".peers", host.folder):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _tell_pool(site: Site, text: str | None) -> None:
     for name in (condor.MANAGER, *condor.EXECUTE_POINTS):
         path = f"{CONFIG}/95-bench.conf"
+        if site.hosts[name].pid() is None:
+            continue  # went down with its configuration
         if text is None:
             site.hosts[name].path(path).unlink(missing_ok=True)
         else:
@@ -107,12 +155,17 @@ def _start_access_point(site: Site, host: Host) -> None:
     token = manager.run(["condor_token_create", "-identity", f"condor@{site.domain}", *words])
     host.write("/etc/condor/tokens.d/pool", token.stdout, mode=0o600)
     owned = [f"/var/{name}/condor" for name in ("run", "lock", "log", "spool", "lib")]
-    host.run(["install", "-d", "-o", "condor", "-g", "condor", *owned])
+    host.run(["install", "-d", "-o", "condor", "-g", "condor", *owned, QUICK_FOLDER])
     host.spawn(condor.MASTER, ["condor_master", "-f"])
-    _until(
-        lambda: host.run(["condor_q"], check=False).returncode == 0,
-        "the peers' access point did not come up",
-    )
+    for peer in PEERS:
+        _until(
+            partial(_answers, host, peer),
+            f"the access point of {peer.name} did not come up",
+        )
+
+
+def _answers(host: Host, peer: Peer) -> bool:
+    return host.run(["condor_q"], env=peer.client, check=False).returncode == 0
 
 
 def _start_hubs(site: Site, host: Host) -> None:
@@ -133,8 +186,19 @@ def _start_hubs(site: Site, host: Host) -> None:
                 "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "PEER": peer.name,
                 "PEER_PORT": str(peer.port),
+                "PEER_CLIENT": " ".join(f"{name}={value}" for name, value in peer.client.items()),
             },
         )
+
+
+def _require_free_ports() -> None:
+    near = f"{LOOPBACK}.{ALL_HOSTS[HOST].octet}"
+    for peer in PEERS:
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex((near, peer.port)) == 0:
+                raise TestbedError(
+                    f"{near}:{peer.port} is in use: is another `python -m bench` at work?"
+                )
 
 
 def _forward() -> subprocess.Popen[bytes]:
@@ -151,15 +215,23 @@ def url(peer: Peer) -> str:
     return f"http://{LOOPBACK}.{ALL_HOSTS[HOST].octet}:{peer.port}/"
 
 
-def empty(host: Host) -> bool:
-    """Return whether the peers' access point has no job."""
-    return not host.run(["condor_q", "-allusers", "-af", "ClusterId"]).stdout.strip()
+def empty(host: Host, peer: Peer) -> bool:
+    """Return whether the access point of a peer has no job."""
+    listed = host.run(["condor_q", "-allusers", "-af", "ClusterId"], env=peer.client)
+    return not listed.stdout.strip()
 
 
-def _until(condition: object, sentence: str, limit: float = 60) -> None:
-    assert callable(condition)
+def last_up(host: Host, peer: Peer) -> float:
+    """Return when (Unix time) a local server last said in its log that it answers."""
+    said = UP.findall((host.logs / f"hub-{peer.name}.log").read_text(errors="replace"))
+    if not said:
+        raise TestbedError(f"no server of {peer.name} has said that it is up")
+    return datetime.fromisoformat(said[-1].replace(",", ".")).timestamp()
+
+
+def _until(condition: Callable[[], bool], sentence: str, limit: float = 60) -> None:
     until = time.monotonic() + limit
     while not condition():
         if time.monotonic() > until:
-            raise Refused(sentence)
+            raise TestbedError(sentence)
         time.sleep(0.3)

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
 RATIOS = {
     "spawn_htcondor_vs_local": ("roost-htcondor", "local"),
+    "spawn_htcondor_vs_local_server_up": ("roost-htcondor", "local-up"),
     "spawn_htcondor_vs_batchspawner": ("roost-htcondor", "condor-nb"),
     "spawn_htcondor_vs_batchspawner_default_cycle": ("roost-htcondor", "condor-default"),
     "spawn_slurm_vs_local": ("roost-slurm", "local"),
+    "spawn_slurm_vs_local_server_up": ("roost-slurm", "local-up"),
 }
 
 
