@@ -39,16 +39,6 @@ LOGS = {
     "STARTD": "StartLog",
 }
 
-_LOGS = {
-    MANAGER: {
-        "collector": "CollectorLog",
-        "negotiator": "NegotiatorLog",
-        "negotiator-nb": "NegotiatorLog.NB",
-        "schedd-ordinary": "SchedLog",
-    },
-    ACCESS_POINT: {"schedd": "SchedLog"},
-    **{name: {f"startd@{name}": "StartLog"} for name in EXECUTE_POINTS},
-}
 _ORDINARY_ACCESS_POINT = """\
 # Only in the testbed: an ordinary access point beside the central manager, for people who log in
 # there.  Tests show that its jobs keep out of the notebooks' slots.
@@ -116,12 +106,9 @@ def _configure(site: Site, host: Host) -> None:
     owned = [f"/var/{name}/condor" for name in ("run", "lock", "spool", "log/testbed")]
     folders = [*owned, "/var/lib/condor/execute"]
     host.run(["install", "-d", "-o", "condor", "-g", "condor", *folders])
-    # Where `testbed logs` finds them, and where they outlive the host.
-    links = ["rm -rf /var/log/condor", "ln -s testbed/condor /var/log/condor"]
-    links += [
-        f"ln -sf condor/{log} /var/log/testbed/{name}.log" for name, log in _LOGS[host.name].items()
-    ]
-    host.run(["sh", "-c", "test -L /var/log/condor || { " + "; ".join(links) + "; }"])
+    # In the folder that outlives the host.
+    link = "rm -rf /var/log/condor; ln -s testbed/condor /var/log/condor"
+    host.run(["sh", "-c", f"test -L /var/log/condor || {{ {link}; }}"])
 
 
 def _join_pool(site: Site, host: Host) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LIVE = frozenset(("PENDING", "RUNNING", "SUSPENDED"))
-_FINAL = frozenset(
+FINAL = frozenset(
     (
         "BOOT_FAIL",
         "CANCELLED",
@@ -121,11 +121,11 @@ def view(record: Mapping[str, Any]) -> JobView:
 
 def state_of(words: frozenset[str], reason: str = "") -> JobState:
     """Return the state that a base state and its flags amount to."""
-    base = next(iter(words & (_LIVE | _FINAL)), None)
-    if base is None or len(words & (_LIVE | _FINAL)) > 1:
+    base = next(iter(words & (_LIVE | FINAL)), None)
+    if base is None or len(words & (_LIVE | FINAL)) > 1:
         return JobState.UNKNOWN
     flags = words - {base}
-    return _final_state(flags) if base in _FINAL else _live_state(base, flags, reason)
+    return _final_state(flags) if base in FINAL else _live_state(base, flags, reason)
 
 
 def _final_state(flags: frozenset[str]) -> JobState:

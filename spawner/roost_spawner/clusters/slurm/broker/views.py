@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.slurm.broker.wishes import JOB_NAME
+from roost_spawner.clusters.slurm.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,20 +33,6 @@ _UNUSABLE = frozenset(
 )
 """Node states and flags with which no new job is started (slurm.h, NODE_STATE_*)."""
 
-_FINISHED = frozenset(
-    (
-        "BOOT_FAIL",
-        "CANCELLED",
-        "COMPLETED",
-        "DEADLINE",
-        "FAILED",
-        "NODE_FAIL",
-        "OUT_OF_MEMORY",
-        "PREEMPTED",
-        "TIMEOUT",
-    )
-)
-
 
 def mark_of(raw: Mapping[str, Any]) -> str | None:
     """Return the session mark of a job that a broker submitted, or None for any other job."""
@@ -57,7 +44,7 @@ def mark_of(raw: Mapping[str, Any]) -> str | None:
 
 def finished(raw: Mapping[str, Any]) -> bool:
     """Whether there is nothing left to cancel: the job has ended, or is being ended."""
-    return bool(_FINISHED.intersection(raw.get("job_state") or ()))
+    return bool(FINAL.intersection(raw.get("job_state") or ()))
 
 
 def job(raw: Mapping[str, Any], *, node_domain: str = "") -> dict[str, Any]:
