@@ -151,9 +151,10 @@ async def explain(engine: Engine, session: Session, log: logging.Logger) -> None
         return
     session.explain_after = now + _EXPLAIN_EVERY  # however many look at the page
     try:
-        sentence = await engine.cluster(record.cluster).explain(record.job_id)
+        sentences = await engine.cluster(record.cluster).explain(record.job_id)
     except RoostError as error:
         log.debug("No explanation for job %s: %s", record.job_id, error)
         return
-    if sentence and session.record.state is SessionState.QUEUED:
-        session.say(20, sentence)
+    if session.record.state is SessionState.QUEUED:
+        for sentence in sentences:
+            session.say(20, sentence)

@@ -89,6 +89,14 @@ class Record:
     port: int = 0
     why: str = ""
     """Why it waits or ended, a sentence for the user."""
+    cause: str = ""
+    """A :class:`~roost_spawner.clusters.base.Cause`, once it has one."""
+    ends_at: float = 0.0
+    """When its walltime is over, in seconds since the epoch; 0 while nobody knows."""
+    prologue: str = ""
+    """Shell lines that run before the server: the admin's, as the site file had them."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the profile adds to the server's."""
 
     @property
     def mark(self) -> str:

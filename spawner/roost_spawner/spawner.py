@@ -21,13 +21,13 @@ from sqlalchemy import inspect
 from traitlets import List, Unicode, default
 
 from roost_spawner import handoff, launch
+from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens
 from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ClusterError, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve
-from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, registry
 
 if TYPE_CHECKING:
@@ -218,50 +218,11 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     async def bundle(self, session: Session) -> dict[str, Any]:
         """Return what the agent needs to start the server."""
-        if not self.api_token:
-            self._new_server_token(session)
-        record = session.record
-        try:
-            tokens = await self.tokens(session)
-        except ShepherdError as error:
-            # The session can do without; its agent asks again.
-            self.log.warning("No access tokens for session %s yet: %s", record.mark, error)
-            tokens = {}
-        program = [record.python, "-m", "jupyterhub.singleuser"]
-        own = list(self.cmd)
-        argv = program if own == ["jupyterhub-singleuser"] else own
-        ports = self.engine.site.ports
-        return {
-            "argv": [*argv, *self.get_args()],
-            "env": {name: str(value) for name, value in self.get_env().items()},
-            "ports": list(ports) if ports else None,
-            "cwd": record.workdir,
-            "tokens": tokens,
-        }
+        return await make_bundle(self, session)
 
     async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
         """Return the session's access tokens."""
         return await fresh_tokens(self.shepherd, session.record, self.log)
-
-    def _new_server_token(self, session: Session) -> None:
-        # The hub was restarted while the job waited, and it keeps hashes of its tokens only.
-        note = f"Server at {self.server.base_url if self.server else self.proxy_spec}"
-        place = "/".join(session.place)
-        scopes = [
-            f"{scope}={place}" if scope.endswith("!server") else scope
-            for scope in self.server_token_scopes
-        ]
-        self.api_token = self.user.new_api_token(note=note, scopes=scopes)
-        provider = self.user.settings.get("oauth_provider")
-        if provider is not None:
-            provider.add_client(
-                self.oauth_client_id,
-                self.api_token,
-                url_path_join(self.user.url, self.name, "oauth_callback"),
-                allowed_scopes=[f"access:servers!server={place}"],
-                description=f"Server at {note}",
-            )
-        session.update(token_hash=digest(self.api_token))
 
     def get_env(self) -> dict[str, str]:
         """Return the server's environment; the hub's address in it is the one for the nodes."""

@@ -68,6 +68,7 @@ class FakeCluster:
     audience: str = "https://cluster.example.org"
     submit_scopes: Sequence[str] = ("compute.create", "compute.cancel")
     jobs: dict[str, JobView] = field(default_factory=dict)
+    fates: dict[str, JobView] = field(default_factory=dict)
     requests: list[JobRequest] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     down: bool = False
@@ -135,10 +136,19 @@ class FakeCluster:
         self._up("look")
         return self.jobs.get(job_id)
 
-    async def explain(self, job_id: str) -> str:
+    async def explain(self, job_id: str) -> list[str]:
         """Return a reason."""
         self._up("explain")
-        return "1 notebook is ahead of yours."
+        return ["1 notebook is ahead of yours."]
+
+    async def fate(self, job_id: str) -> JobView | None:
+        """Return what the test has noted."""
+        self._up("fate")
+        return self.fates.get(job_id)
+
+    async def warm(self) -> None:
+        """Note it."""
+        self._up("warm")
 
     async def capacity(self) -> Capacity:
         """Return nothing."""

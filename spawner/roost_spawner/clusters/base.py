@@ -36,6 +36,25 @@ class JobState(enum.StrEnum):
         return self is not JobState.ENDED
 
 
+class Cause(enum.StrEnum):
+    """Why a job ended, or is being ended, as far as the scheduler says; labels for metrics."""
+
+    FINISHED = "finished"
+    """Its program ended by itself with status 0."""
+    FAILED = "failed"
+    """Its program ended by itself, with another status or by a signal; or could not be started."""
+    OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_DISK = "out-of-disk"
+    WALLTIME = "walltime"
+    EVICTED = "evicted"
+    """Its place was taken back: preempted, drained, the node shut down."""
+    HELD = "held"
+    REMOVED = "removed"
+    """By its owner or an admin."""
+    NODE_LOST = "node-lost"
+    UNKNOWN = "unknown"
+
+
 class SlotClass(enum.StrEnum):
     """Which kind of HTCondor slot a profile asks for."""
 
@@ -89,6 +108,9 @@ class JobRequest:
     """``"<hub_id>/<random id>"``, opaque."""
     resources: Resources
     launcher: Launcher
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Raw submit commands (HTCondor) or options (Slurm) of the profile; the family refuses those
+    that would override what is ours."""
 
     @property
     def hub_id(self) -> str:
@@ -119,6 +141,12 @@ class JobView:
     """Why it waits or ended, a sentence for the user; empty when there is nothing to say."""
     detail: str = ""
     """The same in the scheduler's own words, for the log."""
+    cause: Cause | None = None
+    """Why it ended, is held or is being evicted; None for a job that just lives."""
+    started_at: float | None = None
+    """When its program began, in seconds since the epoch by the scheduler's clock."""
+    ends_at: float | None = None
+    """When its walltime is over, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +197,19 @@ class Cluster(Protocol):
         """Return one job as it is now, not from a cache; None if the scheduler has no such job."""
         ...
 
-    async def explain(self, job_id: JobId) -> str:
-        """Return why a job does not start, as a sentence; empty if nothing is known."""
+    async def fate(self, job_id: JobId) -> JobView | None:
+        """Return how a job ended that the queue shows no more, from the scheduler's records.
+
+        None if they do not know it (yet): that says nothing about the job.
+        """
+        ...
+
+    async def explain(self, job_id: JobId) -> Sequence[str]:
+        """Return why a job does not start, in sentences for its owner; the weightiest first."""
+        ...
+
+    async def warm(self) -> None:
+        """Prepare what the next submit needs: connections, processes.  Cheap when all is there."""
         ...
 
     async def capacity(self) -> Capacity:

@@ -186,7 +186,7 @@ async def test_a_session_is_submitted_watched_looked_at_and_cancelled(client, sl
     assert (view.state, view.owner, view.mark) == (JobState.RUNNING, "alice", "hub/abcdefgh")
     assert view.node == "gpu1.example.org"
     assert await client.look("7") == view
-    assert await client.explain("7") == ""
+    assert await client.explain("7") == []
     await client.cancel("7", token=f"alice:{ALL}")
     assert slurm.cancelled == ["7"]
     assert slurm.asked_as == ["alice", "reader", "reader", "reader", "alice"]
@@ -194,7 +194,7 @@ async def test_a_session_is_submitted_watched_looked_at_and_cancelled(client, sl
 
 async def test_a_job_that_is_gone_is_none_and_its_cancel_no_error(client):
     assert await client.look("9") is None
-    assert await client.explain("9") == ""
+    assert await client.explain("9") == []
     await client.cancel("9", token=f"alice:{ALL}")
 
 

@@ -133,23 +133,30 @@ class HTCondorPool:
         ads = await self._jobs(_LOOK, _only(job_id), states.PROJECTION)
         return self._view(ads[0]) if ads else None
 
-    async def explain(self, job_id: JobId) -> str:
-        """Return why a job does not start, as a sentence; empty if nothing is known."""
+    async def fate(self, job_id: JobId) -> JobView | None:  # noqa: ARG002 - not read yet
+        """Return how a job ended that the queue shows no more."""
+        return None
+
+    async def warm(self) -> None:
+        """Prepare what the next submit needs."""
+
+    async def explain(self, job_id: JobId) -> Sequence[str]:
+        """Return why a job does not start, in sentences; empty if nothing is known."""
         cluster, _ = _parts(job_id)
         waiting = await self._jobs(
             _LOOK, "JobStatus == 1 && IsRoostNotebook =?= true", ("ClusterId", "LastRejMatchReason")
         )
         mine = next((ad for ad in waiting if ad["ClusterId"] == cluster), None)
         if mine is None:
-            return ""
+            return []
         ahead = sum(ad["ClusterId"] < cluster for ad in waiting)
-        queue = f" {ahead} {'is' if ahead == 1 else 'are'} ahead of yours." if ahead else ""
+        queue = [f"{ahead} {'is' if ahead == 1 else 'are'} ahead of yours."] if ahead else []
         reserved = (await self.capacity()).pools[SlotClass.RESERVED]
         if not reserved.total:
-            return "No node with slots for notebooks is up at the moment." + queue
+            return ["No node with slots for notebooks is up at the moment.", *queue]
         if not reserved.free:
-            return f"All {reserved.total} slots for notebooks are taken." + queue
-        return queue.strip()
+            return [f"All {reserved.total} slots for notebooks are taken.", *queue]
+        return queue
 
     async def capacity(self) -> Capacity:
         """Return the slots for notebooks, and the cores of the ordinary slots."""

@@ -106,10 +106,17 @@ class SlurmBroker:
         record = await self._call("GET", path, await self._token())
         return None if record is None else self._view(record)
 
-    async def explain(self, job_id: JobId) -> str:
-        """Return why a job does not start, as a sentence; empty if nothing is known."""
+    async def fate(self, job_id: JobId) -> JobView | None:  # noqa: ARG002 - not read yet
+        """Return how a job ended that the queue shows no more."""
+        return None
+
+    async def warm(self) -> None:
+        """Prepare what the next submit needs."""
+
+    async def explain(self, job_id: JobId) -> Sequence[str]:
+        """Return why a job does not start, in sentences; empty if nothing is known."""
         view = await self.look(job_id)
-        return "" if view is None else view.reason
+        return [view.reason] if view is not None and view.reason else []
 
     async def capacity(self) -> Capacity:
         """Return what is free, by partition; ``total`` and ``free`` count CPUs."""
