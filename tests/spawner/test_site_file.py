@@ -167,3 +167,83 @@ def test_a_change_is_seen_and_a_broken_one_keeps_the_last_good(tmp_path, caplog)
     path.write_text(GOOD)
     assert file.site.profiles["interactive"].memory.default == 2048
     assert file.error is None
+
+
+EXTRAS = """
+  tuned:
+    title: Tuned
+    cluster: naf
+    submit_commands: {+WantX: true, rank: KFlops, nice_user: 0}
+    prologue: |
+      source /etc/profile.d/modules.sh
+      module load root
+    environment: {OMP_NUM_THREADS: 4, X509_CERT_DIR: /cvmfs/certs}
+  plain:
+    title: Plain
+    cluster: naf
+"""
+WITH_DEFAULTS = GOOD.replace(
+    "    collector:",
+    "    prologue: umask 077\n    environment: {SITE: naf, X: '1'}\n    collector:",
+)
+
+
+def test_what_an_admin_adds_to_a_job_is_the_profiles_over_the_clusters(parse):
+    site = parse(WITH_DEFAULTS + EXTRAS.lstrip("\n"))
+    tuned, plain, gpu = (site.profiles[name] for name in ("tuned", "plain", "gpu"))
+    assert tuned.extras == {"+WantX": "true", "rank": "KFlops", "nice_user": "0"}
+    assert site.prologue_of(tuned) == "source /etc/profile.d/modules.sh\nmodule load root"
+    assert site.prologue_of(plain) == "umask 077"
+    assert site.environment_of(tuned) == {
+        "SITE": "naf",
+        "X": "1",
+        "OMP_NUM_THREADS": "4",
+        "X509_CERT_DIR": "/cvmfs/certs",
+    }
+    assert (site.prologue_of(gpu), site.environment_of(gpu), gpu.extras) == ("", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("    slot: reserved", "    sbatch_options: {nice: 1}", 20, "slurm only"),
+        ("    partition: gpu", "    submit_commands: {rank: '1'}", 27, "htcondor only"),
+        ("    cpus: 1", "    environment: {JUPYTERHUB_API_TOKEN: x}", 21, "set by the hub"),
+        ("    cpus: 1", "    environment: {JPY_API_TOKEN: x}", 21, "set by the hub"),
+        ("    cpus: 1", "    environment: {BEARER_TOKEN_FILE: x}", 21, "set by the hub"),
+        ("    cpus: 1", "    environment: {ROOST_TOKEN_DIR: x}", 21, "set by the hub"),
+        ("    cpus: 1", "    environment: {SLURM_JOB_ID: '1'}", 21, "batch system"),
+        ("    cpus: 1", "    environment: {2X: x}", 21, "no name of a variable"),
+        ("    cpus: 1", "    environment: {X: 1.10}", 21, "put it in quotes"),
+        ("    cpus: 1", "    environment: {X: yes}", 21, "put it in quotes"),
+        ("    cpus: 1", '    environment: {X: "a\\nb"}', 21, "one line"),
+        ("    cpus: 1", "    environment: [X]", 21, "name: value"),
+        ("    cpus: 1", '    prologue: "a\\0b"', 21, "cannot be printed"),
+        ("    cpus: 1", f"    prologue: {'x' * 17000}", 21, "up to 16384"),
+        ("    collector:", "    environment: {JPY_X: x}\n    collector:", 9, "set by the hub"),
+    ],
+)
+def test_what_would_override_ours_is_refused_with_its_line(parse, old, new, line, words):
+    assert old in GOOD
+    with pytest.raises(SiteError) as caught:
+        parse(GOOD.replace(old, new, 1))
+    assert f"site.yaml, line {line}:" in caught.value.sentence
+    assert words in caught.value.sentence
+
+
+def test_the_families_say_what_may_not_be_added_and_the_line_is_named(parse, monkeypatch):
+    def problem(extras):
+        return "universe is ours" if "universe" in extras else None
+
+    monkeypatch.setattr("roost_spawner.site.extras.htcondor.extras_problem", problem, raising=False)
+    text = EXTRAS.replace("{+WantX: true,", "\n      {universe: local,")
+    with pytest.raises(SiteError) as caught:
+        parse(GOOD + text.lstrip("\n"))
+    line = (
+        (GOOD + text.lstrip("\n"))
+        .splitlines()
+        .index("      {universe: local, rank: KFlops, nice_user: 0}")
+    )
+    assert f"line {line + 1}: profiles.tuned.submit_commands.universe: universe is ours" in str(
+        caught.value.sentence
+    )

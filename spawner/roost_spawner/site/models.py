@@ -7,7 +7,7 @@ spawner's ``req_*`` trait of the same meaning, then the default named here.
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - pydantic evaluates the annotations
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from roost_spawner.clusters.base import SlotClass  # noqa: TC001 - likewise
+from roost_spawner.site.extras import Environment, Extras, Prologue, extras_problem
 from roost_spawner.site.units import (
     parse_count,
     parse_duration,
@@ -30,6 +31,9 @@ from roost_spawner.site.units import (
     show_duration,
     show_memory,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -175,6 +179,10 @@ class _Cluster(Model):
     """Jobs are submitted with the user's own access token."""
     python: AbsolutePath = "/usr/bin/python3"
     """What starts ``jupyterhub-singleuser`` on the nodes; a profile may name another."""
+    prologue: Prologue = ""
+    """Shell lines that run in the job before the server; a profile's own take their place."""
+    environment: Environment = {}
+    """Variables of every session here; a profile adds to them and may change them."""
     ca_file: Path | None = None
     """Where the hub finds the CA of this cluster's services, if the system does not know it."""
 
@@ -210,8 +218,8 @@ class SlurmCluster(_Cluster):
 Cluster = Annotated[HTCondorCluster | SlurmCluster, Field(discriminator="kind")]
 
 _FOR_KIND = {
-    "htcondor": ("slot",),
-    "slurm": ("partition", "account", "qos", "constraint", "reservation"),
+    "htcondor": ("slot", "submit_commands"),
+    "slurm": ("partition", "account", "qos", "constraint", "reservation", "sbatch_options"),
 }
 
 
@@ -235,11 +243,23 @@ class Profile(Model):
     python: AbsolutePath | None = None
     workdir: AbsolutePath | None = None
     """Where the server starts; the user's home if left out."""
+    submit_commands: Extras | None = None
+    """HTCondor: submit commands as ``condor_submit`` has them, added to ours."""
+    sbatch_options: Extras | None = None
+    """Slurm: options as ``sbatch`` has them, by their long names, added to ours."""
+    prologue: Prologue | None = None
+    """Instead of the cluster's ``prologue``."""
+    environment: Environment = {}
     groups: tuple[Line, ...] = ()
     """IAM groups that may use it; everybody, if empty."""
     tokens: dict[Name, TokenWish] | None = None
     """Instead of the site's ``tokens``.  The first, or the one named ``default``, is what
     ``$BEARER_TOKEN_FILE`` holds."""
+
+    @property
+    def extras(self) -> Mapping[str, str]:
+        """Raw submit commands or options, whichever its cluster takes."""
+        return self.submit_commands or self.sbatch_options or {}
 
 
 class Site(Model):
@@ -288,7 +308,27 @@ class Site(Model):
                 for field in fields
                 if kind != cluster.kind and getattr(profile, field) is not None
             )
+            field = "submit_commands" if cluster.kind == "htcondor" else "sbatch_options"
+            extras: dict[str, str] = getattr(profile, field) or {}
+            wrong: list[tuple[tuple[str, ...], str]] = [
+                (("profiles", name, field, key), said)
+                for key, value in extras.items()
+                if (said := extras_problem(cluster.kind, {key: value}))
+            ]
+            if not wrong and (said := extras_problem(cluster.kind, extras)):
+                wrong = [(("profiles", name, field), said)]
+            found.extend(wrong)
         return found
+
+    def prologue_of(self, profile: Profile) -> str:
+        """Return the shell lines that run before the server: the profile's or its cluster's."""
+        if profile.prologue is not None:
+            return profile.prologue
+        return self.clusters[profile.cluster].prologue
+
+    def environment_of(self, profile: Profile) -> dict[str, str]:
+        """Return the variables that cluster and profile add to the server's."""
+        return {**self.clusters[profile.cluster].environment, **profile.environment}
 
     def audiences(self) -> frozenset[str]:
         """Return every audience that a user's grant must be good for."""
