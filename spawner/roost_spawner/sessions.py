@@ -336,10 +336,18 @@ class Session:
                 self.say(0, sentence)
             self.wake()
 
-    def event(self, kind: str, reason: str, log_tail: str) -> None:
+    def event(
+        self, kind: str, reason: str, log_tail: str, *, seconds_left: int | None = None
+    ) -> None:
         """Take note of what the agent says happens to its server."""
         if kind == "evicting":
-            self.update(state=SessionState.EVICTING, why=f"Your session is ending: {reason}.")
+            why = f"Your session is ending: {reason}."
+            if seconds_left is not None:
+                why = (
+                    "This node is needed for other work: "
+                    f"your session ends in {seconds_left} s. Save your work now."
+                )
+            self.update(state=SessionState.EVICTING, why=why)
             return
         why = f"Your session's {reason.removeprefix('the ')}."
         self.log_tail = log_tail
