@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from testbed import lifecycle
 from testbed.demo.person import Person
-from testbed.layout import REPOSITORY, Folders, Site
+from testbed.layout import DOMAIN, LOOPBACK, NAME, PLAN, REPOSITORY, Folders, Site
 
 TIERS = ("unit", "hub", "chart", "pool", "browser")
 
@@ -21,6 +22,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             raise pytest.UsageError(f"{item.nodeid} has no marker; give it one of {TIERS}")
     items.sort(key=lambda item: max(i for i, t in enumerate(TIERS) if item.get_closest_marker(t)))
+
+
+def _find_the_named_testbed() -> None:
+    """Let the hosts' names lead to the testbed that ROOST_TESTBED_NAME names.
+
+    The machine's ``/etc/hosts`` has them for the first testbed only.
+    """
+    usual = socket.getaddrinfo
+    near = {f"{name}.{DOMAIN}": f"{LOOPBACK}.{plan.octet}" for name, plan in PLAN.items()}
+
+    def getaddrinfo(host, *arguments, **options):
+        return usual(near.get(host, host), *arguments, **options)
+
+    socket.getaddrinfo = getaddrinfo
+
+
+if NAME != "roost":
+    _find_the_named_testbed()
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,8 @@ class Person:
         self.hub = hub.rstrip("/") + "/"
         context = ssl.create_default_context(cafile=ca_file)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context),
+            # The threaded resolver asks as every program here does: /etc/hosts has the names.
+            connector=aiohttp.TCPConnector(ssl=context, resolver=aiohttp.ThreadedResolver()),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # some hubs are known by address only
             timeout=aiohttp.ClientTimeout(total=60),
         )
