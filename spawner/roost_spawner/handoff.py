@@ -3,70 +3,70 @@
 ::
 
     GET  agent/{sha256}.py        the agent's source
-    POST sessions/{id}/bundle     {"key", "ticket"?}             authorised by the proof
-    POST sessions/{id}/ready      {"port"}                       by the server's own token
-    POST sessions/{id}/tokens     {}                             likewise
-    POST sessions/{id}/event      {"kind", "reason", "log_tail"} likewise
+    POST sessions/{id}/bundle     {"key", "ticket"?}   authorised by the proof
+    POST sessions/{id}/ready      {"port"}             by the server's own token
+    POST sessions/{id}/tokens     {}                   likewise
+    POST sessions/{id}/event      {"kind", "reason", "log_tail"?, "seconds_left"?}  likewise
 
-Closed lists of fields, small bodies.  410: the session is over, end the job.  503: ask again.
+Closed lists of fields, small bodies.  410: the session is over, end the job.  429, 503: ask again.
+Who has not proved to be the job learns nothing: all refusals of a proof read the same, and why
+stands in the log.
+
 On import the handlers take their place in JupyterHub, and batchspawner's own callback, which sets
 whatever attribute it is told, leaves it.
 """
 
+# typing.override came with Python 3.12.
+# mypy: disable-error-code="explicit-override"
+
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
-import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import batchspawner.api
 from jupyterhub import orm
 from jupyterhub.apihandlers import APIHandler, default_handlers
+from jupyterhub.metrics import prometheus_log_method
 from jupyterhub.scopes import define_custom_scopes, has_scope
 from roost_shepherd.errors import ShepherdError
 from tornado import web
 
+from roost_spawner import intake
 from roost_spawner.bootstrap import agent_source
-from roost_spawner.errors import ClusterError, ProofRefused, RoostError
-from roost_spawner.proof import NotYet, digest, prove
+from roost_spawner.errors import ProofRefused, RoostError
+from roost_spawner.intake import MAX_BODY, BadBody
+from roost_spawner.proof import Crowded, NotYet, digest, prove
+from roost_spawner.quiet import Quiet
 from roost_spawner.sessions import Session, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from roost_spawner.intake import Check
 
 PREFIX = "roost/v1/"
 SCOPE = "custom:roost:session"
 SCOPES = {SCOPE: {"description": "Be the agent of a session: report its state, fetch its tokens."}}
-MAX_BODY = 64 * 1024
 BODY_TIMEOUT = 15.0
 """Seconds within which a body must have arrived."""
 
-_KEY = re.compile(r"[0-9a-f]{64}")
-_TICKET = re.compile(r"[A-Za-z0-9_-]{16,128}")
-_EVENTS = frozenset({"evicting", "failed", "ended"})
-_UNPRINTABLE = re.compile(r"[^\t\n\x20-\x7e\u00a0-\U0010ffff]")
+_NOT_THE_JOB = "This caller has not proved to be the session's job."
+_NOT_NOW = "Not now; ask again."
+# What a caller can do at will: refused, or told to come back.
+_THEIRS = frozenset({*range(400, 500), HTTPStatus.SERVICE_UNAVAILABLE})
+
+quiet = Quiet()
 
 
-def _text(limit: int) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, str) and len(value) <= limit
+class BodyRefused(web.HTTPError):
+    """A body is not waited for, and the connection closed."""
 
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and bool(_KEY.fullmatch(value))
-
-
-def _is_ticket(value: object) -> bool:
-    return isinstance(value, str) and bool(_TICKET.fullmatch(value))
-
-
-def _is_port(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1024 <= value <= 65535
-
-
-def _is_event(value: object) -> bool:
-    return isinstance(value, str) and value in _EVENTS
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
 
 
 @web.stream_request_body
@@ -85,19 +85,81 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     async def prepare(self) -> None:
         self._body = bytearray()
-        self.request.connection.set_max_body_size(MAX_BODY)
-        self.request.connection.set_body_timeout(BODY_TIMEOUT)
-        if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
-            raise web.HTTPError(413, f"the body may have up to {MAX_BODY} bytes")
+        connection = self.request.connection
+        # Tornado hands chunks on in pieces of up to 64 KiB: it is we who say that it is too much.
+        connection.set_max_body_size(3 * MAX_BODY)
+        connection.set_body_timeout(BODY_TIMEOUT + 5)
+        self._timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT, self._too_slow)
+        headers = self.request.headers
+        length = headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY):
+            raise self._refusal(413)
+        if self.request.method == "POST" and not intake.is_json(headers.get("Content-Type", "")):
+            raise web.HTTPError(415, "the body must be application/json")
         await super().prepare()
 
     def data_received(self, chunk: bytes) -> None:
         self._body += chunk
+        if len(self._body) > MAX_BODY:
+            self._body.clear()
+            if not self._finished:
+                self._close_with(413)
+
+    def _too_slow(self) -> None:
+        if not self._finished and not self.request._body_future.done():  # noqa: SLF001 - tornado tells no other way
+            self._close_with(408)
+
+    @staticmethod
+    def _refusal(status: int) -> BodyRefused:
+        words = f"the body may have up to {MAX_BODY} bytes" if status == 413 else "the body is late"
+        return BodyRefused(status, words)
+
+    def _close_with(self, status: int) -> None:
+        # Finished before its request has arrived, a connection is closed: nobody reads the rest.
+        error = self._refusal(status)
+        self.send_error(status, exc_info=(type(error), error, None))
+
+    def on_finish(self) -> None:
+        self._timer.cancel()
+        super().on_finish()
+
+    def on_connection_close(self) -> None:
+        self._timer.cancel()
+        super().on_connection_close()
+
+    # -- the log, which strangers write --------------------------------------------------------
+
+    def _kind(self, what: str) -> tuple[str, str, str]:
+        name = next(iter(getattr(self, "path_args", ())), "")
+        return type(self).__name__, what, name if registry.get(name) else ""
+
+    def note(self, what: str, line: str) -> None:
+        """Write a warning, unless one of its kind about this session was written just now."""
+        more = quiet.due(*self._kind(what))
+        if more is not None:
+            self.log.warning("%s%s", line, more)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Leave refusals to the access log."""
+        if not isinstance(value, web.HTTPError):
+            super().log_exception(typ, value, tb)
+
+    def _log(self) -> None:
+        status = self.get_status()
+        if status not in _THEIRS or quiet.due(*self._kind(str(status))) is not None:
+            super()._log()
+        else:
+            prometheus_log_method(self)
+
+    # -- what all of them do -------------------------------------------------------------------
 
     def fields(
-        self,
-        required: Mapping[str, Callable[[object], bool]],
-        optional: Mapping[str, Callable[[object], bool]] | None = None,
+        self, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None
     ) -> dict[str, Any]:
         """Return the body's fields: these and no others.
 
@@ -106,19 +168,10 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         web.HTTPError
             400 that names the field, never its value.
         """
-        allowed = {**required, **(optional or {})}
         try:
-            body = json.loads(bytes(self._body) or b"{}")
-        except (ValueError, RecursionError):
-            raise web.HTTPError(400, "the body is no JSON") from None
-        if not isinstance(body, dict):
-            raise web.HTTPError(400, "the body is no JSON object")
-        if unknown := body.keys() - allowed.keys():
-            raise web.HTTPError(400, f"{len(unknown)} fields are unknown here")
-        for name, good in allowed.items():
-            if (name in required or name in body) and not good(body.get(name)):
-                raise web.HTTPError(400, f"the field {name} is missing or not allowed so")
-        return body
+            return intake.read(bytes(self._body), required, optional)
+        except BadBody as error:
+            raise web.HTTPError(400, str(error)) from None
 
     def session(self, session_id: str) -> Session:
         """Return a session, or tell the agent that it is over."""
@@ -156,48 +209,77 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(content))
 
-    def again(self, error: RoostError | ShepherdError, seconds: int = 1) -> None:
+    def again(self, sentence: str = _NOT_NOW, *, status: int = 503, seconds: int = 1) -> None:
         """Ask the agent to come back."""
-        self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
+        self.set_status(status)
         self.set_header("Retry-After", str(seconds))
-        self.answer(status=503, message=error.sentence)
+        self.answer(status=status, message=sentence)
 
 
 class AgentHandler(_Handler):
     """The agent's source, by its hash."""
 
     def get(self, sha256: str) -> None:
-        """Send the agent that the bootstrap has pinned."""
+        """Send the agent that the bootstrap has pinned: ours, or one of a hub before us."""
         source, current = agent_source()
         if sha256 != current:
-            raise web.HTTPError(404, "This hub has another version of the agent.")
+            older = self._older(sha256)
+            if older is None:
+                raise web.HTTPError(404, "This hub has another version of the agent.")
+            source = older
         self.set_header("Content-Type", "text/x-python; charset=utf-8")
         self.set_header("Cache-Control", "public, max-age=86400, immutable")
         self.finish(source)
+
+    def _older(self, sha256: str) -> bytes | None:  # noqa: ARG002 - soon
+        return None
 
 
 class BundleHandler(_Handler):
     """What the job needs, for the job alone."""
 
+    _proving: asyncio.Task[None] | None = None
+
     async def post(self, session_id: str) -> None:
         """Hand the bundle out to who proves to be the job."""
-        body = self.fields({"key": _is_key}, {"ticket": _is_ticket})
+        body = self.fields({"key": intake.is_key}, {"ticket": intake.is_ticket})
         session = self.session(session_id)
         try:
             cluster = session.host.cluster(session)
-            await prove(session, cluster, key=body["key"], ticket=body.get("ticket", ""))
-        except NotYet as error:
-            self.again(error)
+            proof = prove(session, cluster, key=body["key"], ticket=body.get("ticket", ""))
+            self._proving = asyncio.ensure_future(proof)
+            await self._proving
+        except asyncio.CancelledError:
+            return  # nobody is there any more
+        except Crowded:
+            self.again(status=429, seconds=2)
+            return
+        except NotYet:
+            self.again()
             return
         except ProofRefused as error:
-            self.log.warning("No bundle for a caller of session %s: %s", session_id, error)
-            raise web.HTTPError(403, error.sentence) from None
-        except ClusterError as error:
-            self.log.warning("Cannot check the proof of session %s: %s", session_id, error)
-            self.again(error, 2)
+            self.note(error.sentence, f"No bundle for a caller of session {session_id}: {error}")
+            raise web.HTTPError(403, _NOT_THE_JOB) from None
+        except RoostError as error:
+            self.note("cluster", f"Cannot check the proof of session {session_id}: {error}")
+            self.again(seconds=2)
             return
+        # The session may have ended while the caller waited.
+        self.session(session_id)
         session.say(65, "The job has proved itself; the server starts.")
-        self.answer(**await session.host.bundle(session))
+        try:
+            bundle = await session.host.bundle(session)
+        except RoostError as error:
+            self.note("bundle", f"No bundle for session {session_id} yet: {error}")
+            self.again(seconds=2)
+            return
+        self.answer(**bundle)
+
+    def on_connection_close(self) -> None:
+        """Wait for nobody's proof."""
+        super().on_connection_close()
+        if self._proving is not None:
+            self._proving.cancel()
 
 
 class ReadyHandler(_Handler):
@@ -206,7 +288,7 @@ class ReadyHandler(_Handler):
     def post(self, session_id: str) -> None:
         """Take note of the port and let the start end."""
         session = self.speaks_for(session_id)
-        body = self.fields({"port": _is_port})
+        body = self.fields({"port": intake.is_port})
         if session.record.ready and session.record.port != body["port"]:
             raise web.HTTPError(403, "This session is ready already.")
         session.say(90, "The server answers.")
@@ -224,7 +306,7 @@ class TokensHandler(_Handler):
         try:
             tokens = await session.host.tokens(session)
         except ShepherdError as error:
-            self.again(error, 5)
+            self.again(error.sentence, seconds=5)
             return
         self.answer(tokens=tokens)
 
@@ -236,17 +318,30 @@ class EventHandler(_Handler):
         """Take note of an event."""
         session = self.speaks_for(session_id)
         body = self.fields(
-            {"kind": _is_event, "reason": _text(500)}, {"log_tail": _text(16 * 1024)}
+            {"kind": intake.is_event, "reason": intake.text(500)},
+            {"log_tail": intake.text(16 * 1024), "seconds_left": intake.is_seconds_left},
         )
-        reason = _UNPRINTABLE.sub("?", body["reason"])
-        tail = _UNPRINTABLE.sub("?", body.get("log_tail", ""))
-        self.log.info("Session %s: %s, %s", session.record.mark, body["kind"], reason)
-        if tail:
-            self.log.warning(
-                "The server's last lines in session %s:\n%s", session.record.mark, tail
-            )
-        session.event(body["kind"], reason, tail)
+        reason = intake.one_line(body["reason"])
+        tail = intake.printable(body.get("log_tail", ""))
+        # A session can tell us as much as it likes; it fills its owner's page, not our log.
+        if (more := quiet.due(*self._kind(body["kind"]))) is not None:
+            self.log.info("Session %s: %s, %s%s", session.record.mark, body["kind"], reason, more)
+            if tail:
+                lines = "\n".join(f"    | {line}" for line in tail.split("\n"))
+                self.log.warning(
+                    "The server's last lines in session %s:\n%s", session.record.mark, lines
+                )
+        session.event(body["kind"], reason, tail, seconds_left=body.get("seconds_left"))
         self.answer()
+
+
+class NowhereHandler(_Handler):
+    """Whatever else is asked for below our paths; so that no big body is read there either."""
+
+    async def prepare(self) -> None:
+        """Refuse."""
+        await super().prepare()
+        raise web.HTTPError(404)
 
 
 _ID = r"([0-9a-f]{32})"
@@ -256,6 +351,7 @@ HANDLERS = [
     (rf"/api/{PREFIX}sessions/{_ID}/ready", ReadyHandler),
     (rf"/api/{PREFIX}sessions/{_ID}/tokens", TokensHandler),
     (rf"/api/{PREFIX}sessions/{_ID}/event", EventHandler),
+    (rf"/api/{PREFIX}(?:agent|sessions)(?:/.*)?", NowhereHandler),
 ]
 
 

@@ -64,7 +64,9 @@ class Hub:
             headers["Authorization"] = f"token {token}"
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
-        if method == "POST" and body is None:
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        elif method == "POST":
             body = ""
         request = HTTPRequest(
             self.app.url + path, method, headers, body, request_timeout=30, follow_redirects=False

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
-import socket
-import time
+import json
 
 import pytest
 from jupyterhub import apihandlers
 from roost_spawner.bootstrap import agent_source
 from roost_spawner.clusters.base import JobState
-from roost_spawner.handoff import HANDLERS, PREFIX
+from roost_spawner.handoff import HANDLERS, PREFIX, quiet
 from roost_spawner.sessions import registry
+
+from tests.support.handoff import new_key, proved
 
 pytestmark = pytest.mark.hub
 
 
-def new_key():
-    key = secrets.token_bytes(32)
-    return key.hex(), hashlib.sha256(key).hexdigest()
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr("roost_spawner.proof.PATIENCE", 0.5)
     monkeypatch.setattr("roost_spawner.proof.prove.__kwdefaults__", {"patience": 0.5})
-
-
-async def proved(hub, user="alice", server=""):
-    """Return a session whose bundle has been taken, the key, and the server's token."""
-    session = await hub.submitted(user, server)
-    key, digest = new_key()
-    hub.pool.start(session.record.job_id, digest)
-    code, bundle = await hub.handoff(session, "bundle", {"key": key})
-    assert code == 200, bundle
-    return session, key, bundle["env"]["JUPYTERHUB_API_TOKEN"]
+    quiet._seen.clear()
 
 
 async def test_batchspawners_own_callback_is_gone(hub):
@@ -171,6 +155,20 @@ async def test_an_unknown_or_finished_session_is_gone(hub):
         ("bundle", "no json"),
         ("bundle", b"\xff\xfe"),
         ("bundle", b"[" * 60000),
+        ("bundle", b'{"key":' * 9000),
+        ("bundle", '{"key": "' + "0" * 64 + '", "key": "' + "1" * 64 + '"}'),
+        ("bundle", json.dumps({"key": "0" * 64}).encode("utf-16")),
+        ("bundle", b"\xef\xbb\xbf" + json.dumps({"key": "0" * 64}).encode()),
+        ("bundle", {"key": "\uff10" * 64}),
+        ("bundle", {"key": "0" * 64 + "\n"}),
+        ("bundle", {"key": "0" * 64, "ticket": ["a" * 43]}),
+        ("bundle", {"k\u0435y": "0" * 64}),
+        ("ready", '{"port": NaN}'),
+        ("ready", '{"port": 40001.0}'),
+        ("ready", '{"port": 1e999}'),
+        ("ready", '{"port": 4' + "0" * 5000 + "}"),
+        ("ready", '{"port": -40001}'),
+        ("ready", {"port": {"port": 40001}}),
         ("ready", {"port": 40001, "ip": "10.0.0.1"}),
         ("ready", {"port": "40001"}),
         ("ready", {"port": True}),
@@ -182,6 +180,12 @@ async def test_an_unknown_or_finished_session_is_gone(hub):
         ("event", {"kind": "ended", "reason": "x" * 501}),
         ("event", {"kind": "ended", "reason": "", "log_tail": "x" * 20000}),
         ("event", {"kind": "ended", "reason": "", "user": "bob"}),
+        ("event", {"kind": ["ended"], "reason": ""}),
+        ("event", {"kind": "evicting", "reason": "", "seconds_left": -1}),
+        ("event", {"kind": "evicting", "reason": "", "seconds_left": 3601}),
+        ("event", {"kind": "evicting", "reason": "", "seconds_left": True}),
+        ("event", {"kind": "evicting", "reason": "", "seconds_left": 29.5}),
+        ("event", '{"kind": "evicting", "reason": "", "seconds_left": Infinity}'),
     ],
 )
 async def test_other_fields_and_values_are_refused_and_change_nothing(hub, what, body):
@@ -230,43 +234,6 @@ async def test_tokens_are_fresh_ones_and_the_owners(hub):
     hub.shepherd.gone.add("alice")
     code, answer = await hub.handoff(session, "tokens", {}, token)
     assert (code, set(answer)) == (503, {"status", "message"})
-
-
-async def test_a_big_body_is_refused_before_it_is_read(hub):
-    session = await hub.submitted()
-
-    def send(headers, chunks):
-        began = time.monotonic()
-        with socket.create_connection(("127.0.0.1", hub.app.hub.port), timeout=10) as client:
-            path = f"/hub/api/{PREFIX}sessions/{session.record.id}/bundle"
-            client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode())
-            try:
-                for chunk in chunks:
-                    client.sendall(chunk)
-            except OSError:
-                pass
-            try:
-                answer = client.recv(100)
-            except ConnectionResetError:
-                answer = b"HTTP/1.1 4 reset"
-            return answer, time.monotonic() - began
-
-    answer, _ = await asyncio.to_thread(send, "Content-Length: 100000000", [b"x" * 65536] * 40)
-    assert answer.startswith(b"HTTP/1.1 4")
-    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-    answer, _ = await asyncio.to_thread(send, "Transfer-Encoding: chunked", [chunk] * 40)
-    assert answer.startswith(b"HTTP/1.1 4")
-
-
-async def test_a_slow_body_is_cut_off(hub, monkeypatch):
-    monkeypatch.setattr("roost_spawner.handoff.BODY_TIMEOUT", 0.3)
-    session = await hub.submitted()
-    reader, writer = await asyncio.open_connection("127.0.0.1", hub.app.hub.port)
-    path = f"/hub/api/{PREFIX}sessions/{session.record.id}/bundle"
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{{".encode())
-    answer = await asyncio.wait_for(reader.read(), 5)
-    assert b" 200 " not in answer
-    writer.close()
 
 
 async def test_the_server_role_is_not_needed_and_handlers_are_there_once():
