@@ -6,8 +6,9 @@ Start-up time is felt by a person who waits, so modules that only some sessions 
 where they are used, and annotations are strings.
 
 What it does, in this order: shows the proof (a key whose hash stands in the job's ad, or a ticket),
-takes the bundle, writes the tokens, starts the server, says *ready* once the server answers, keeps
-the tokens fresh, passes SIGTERM on, and reports how it ended.
+takes the bundle, writes its files and tokens, starts the server, says *ready* once the server
+answers, keeps the tokens fresh, says when the walltime nears its end, tells the hub and leaves time
+to save when the node is taken back, ends the server, and reports how it ended.
 """
 
 import hashlib
@@ -19,23 +20,37 @@ import socket
 import subprocess
 import sys
 import time
+from _thread import allocate_lock
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # not from typing: importing it takes 5 ms
     from types import FrameType
-    from typing import Any, Dict, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-VERSION = "1"
+VERSION = "2"
 PATIENCE = 180.0  # seconds that the hub may be away while we have no bundle yet
-GRACE = 25.0  # seconds between SIGTERM and SIGKILL; HTCondor's notebook slots give 30
+# Seconds between SIGTERM and SIGKILL, as sessions ask the scheduler for.  The server lives on for
+# the first part of them: time to save by hand, and for JupyterLab's autosave (every 20 s).
+GRACE = 30.0
+TO_END, TO_TELL = 8.0, 3.0  # of these, what the server has to end, and we to tell the hub
+WALLTIME_NOTICES = (900, 300)  # seconds before the end
 LOG_LINES = 20
-MAX_ANSWER = 1 << 20
+MAX_ANSWER = 16 << 20
 PROBE_EVERY = 0.02
+HERE = "@ROOST_DIR@"  # in argv and environment: our own directory
 
 
 class Refused(Exception):
     """The hub will never give us what we ask for."""
+
+    status = 77  # EX_NOPERM
+
+
+class Away(Refused):
+    """The hub has not answered for as long as we wait."""
+
+    status = 75  # EX_TEMPFAIL
 
 
 def say(text: str) -> None:
@@ -146,7 +161,7 @@ def take_bundle(hub: Hub, key: bytes, ticket: str) -> "Dict[str, Any]":
         if status in (400, 403, 410):
             raise Refused("the hub refused this job (" + str(status) + "): " + message)
         if time.monotonic() > until:
-            raise Refused("the hub gave no bundle in time (" + str(status) + "): " + message)
+            raise Away("the hub gave no bundle in time (" + str(status) + "): " + message)
         time.sleep(pause * jitter())
         pause = min(2 * pause, 8.0)
 
@@ -184,6 +199,36 @@ def private_directory() -> str:
     raise Refused("no place for temporary files on this node")
 
 
+def out_of_memory() -> "Optional[str]":
+    """Return the limit in words if the kernel has killed a process of this job for it, or None."""
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = [line.strip().split(":", 2) for line in file]
+        for _, controllers, path in lines:
+            if controllers == "":
+                place, count, limit = "/sys/fs/cgroup" + path, "memory.events", "memory.max"
+            elif "memory" in controllers.split(","):
+                place = "/sys/fs/cgroup/memory" + path
+                count, limit = "memory.oom_control", "memory.limit_in_bytes"
+            else:
+                continue
+            try:
+                with open(os.path.join(place, count)) as file:
+                    killed = dict(line.split() for line in file).get("oom_kill", "0")
+            except (OSError, ValueError):
+                continue
+            if killed == "0":
+                continue
+            try:
+                with open(os.path.join(place, limit)) as file:
+                    return " (limit %d MiB)" % (int(file.read()) >> 20)
+            except (OSError, ValueError):
+                return ""
+    except OSError:
+        pass
+    return None
+
+
 class Agent:
     """One session's server and what it needs to go on."""
 
@@ -193,16 +238,32 @@ class Agent:
         self.directory = private_directory()
         self.token_directory = os.path.join(self.directory, "tokens")
         os.mkdir(self.token_directory, 0o700)
+        self.log = os.path.join(self.directory, "server.log")
         self.token = str(bundle["env"]["JUPYTERHUB_API_TOKEN"])
         self.secrets = {"": self.token}
-        self.status = {"state": "starting", "tokens": {}}  # type: Dict[str, Any]
+        self.tokens = {}  # type: Dict[str, Dict[str, Any]]
+        self.status = {
+            "state": "starting",
+            "tokens": self.tokens,
+            "ends_at": None,
+            "notice": "",
+        }  # type: Dict[str, Any]
+        self.lock = allocate_lock()
         self.child = None  # type: Optional[subprocess.Popen[bytes]]
         self.port = 0
+        self.base = "/"
+        self.tls = None  # type: Any
+        self.grace = float(bundle.get("grace") or GRACE)
+        self.ends = 0.0  # by our own clock, which nobody sets
+        self.end_at = 0.0  # when the server is asked to end, and when it is made to
+        self.kill_at = 0.0
         self.asked_to_end = False  # by a signal: the scheduler wants the node back
         self.gone = False  # by the hub: this session is over
+        self.farewell = None  # type: Any
         self.wake_end, self.wake = os.pipe()
         os.set_blocking(self.wake_end, False)
         os.set_blocking(self.wake, False)
+        self.note_end(bundle)
 
     # tokens -----------------------------------------------------------------------------------
 
@@ -215,7 +276,7 @@ class Agent:
             write_private(os.path.join(self.token_directory, name), value)
             if name == "default":
                 write_private(self.bearer_file, value)
-            self.status["tokens"][name] = {"expires_at": token["expires_at"]}
+            self.tokens[name] = {"expires_at": token["expires_at"]}
             due = min(due, float(token["refresh_in"]))
         self.write_status()
         return max(due, 1.0)
@@ -225,12 +286,14 @@ class Agent:
         """The default token, where WLCG's bearer token discovery has its name from."""
         return os.path.join(self.directory, "bt_u" + str(os.getuid()))
 
-    def write_status(self) -> None:
+    def write_status(self, **changes: "Any") -> None:
         """Tell programs in the session how it stands."""
-        try:
-            write_private(os.path.join(self.directory, "status.json"), json.dumps(self.status))
-        except OSError as error:
-            say("could not write the status file: " + str(error))
+        with self.lock:
+            self.status.update(changes)
+            try:
+                write_private(os.path.join(self.directory, "status.json"), json.dumps(self.status))
+            except OSError as error:
+                say("could not write the status file: " + str(error))
 
     def keep_tokens(self, due: float) -> None:
         """Fetch fresh tokens before the old ones grow stale, for as long as the session lasts."""
@@ -245,20 +308,29 @@ class Agent:
                     os.write(self.wake, b"x")
                     return
                 if status == 200:
+                    self.note_end(answer)
+                    self.status["hub"] = "ok"
                     due = self.write_tokens(answer["tokens"])
                     if answer["tokens"]:
-                        self.status["hub"] = "ok"
                         pause = 1.0
                         continue
             except Exception as error:
                 say("could not renew the tokens: " + repr(error))
             hub.close()
-            self.status["hub"] = "no fresh tokens since " + time.strftime("%H:%M:%S")
-            self.write_status()
+            self.write_status(hub="no fresh tokens since " + time.strftime("%H:%M:%S"))
             due = pause * jitter()
             pause = min(2 * pause, 60.0)
 
     # the server -------------------------------------------------------------------------------
+
+    def write_files(self) -> None:
+        """Write the bundle's files below our own directory, for us alone."""
+        for name, text in (self.bundle.get("files") or {}).items():
+            path = os.path.normpath(os.path.join(self.directory, name))
+            if not path.startswith(self.directory + os.sep):
+                raise Refused("the bundle has a file outside of the session: " + name)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            write_private(path, text)
 
     def environment(self) -> "Dict[str, str]":
         """Return the server's environment: the job's, then ours, then the bundle's."""
@@ -273,20 +345,30 @@ class Agent:
         env.setdefault("USER", account.pw_name)
         env.setdefault("LOGNAME", account.pw_name)
         env.setdefault("SHELL", account.pw_shell or "/bin/sh")
-        programs = os.path.dirname(self.bundle["argv"][0])
-        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
-        env["PATH"] = programs + ":" + path if programs else path
         env["JUPYTER_RUNTIME_DIR"] = os.path.join(self.directory, "jupyter")
         env["BEARER_TOKEN_FILE"] = self.bearer_file
         env["ROOST_TOKEN_DIR"] = self.token_directory
         env["ROOST_STATUS_FILE"] = os.path.join(self.directory, "status.json")
-        env.update(self.bundle["env"])
+        for name, value in self.bundle["env"].items():
+            env[name] = value.replace(HERE, self.directory)
+        programs = os.path.dirname(self.bundle["argv"][0])
+        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+        env["PATH"] = programs + ":" + path if programs else path
         scheme, _, rest = env["JUPYTERHUB_SERVICE_URL"].partition("://")
         address, _, base = rest.partition("/")
         host = address.rpartition(":")[0]
         env["JUPYTERHUB_SERVICE_URL"] = "%s://%s:%d/%s" % (scheme, host, self.port, base)
         self.base = "/" + base
         return env
+
+    def command(self) -> "List[str]":
+        """Return the server's command line, behind the site's prologue if there is one."""
+        argv = [word.replace(HERE, self.directory) for word in self.bundle["argv"]]
+        prologue = self.bundle.get("prologue")
+        if not prologue:
+            return argv
+        shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+        return [shell, "-c", "set -e\n" + prologue + '\nexec "$@"', "roost"] + argv  # noqa: RUF005
 
     def start_server(self) -> None:
         """Start the server with its log in a file of our own."""
@@ -296,12 +378,11 @@ class Agent:
         if not os.path.isdir(where):
             say("no directory " + where + " on this node: starting in " + env["HOME"])
             where = env["HOME"]
-        self.log = os.path.join(self.directory, "server.log")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         log = os.open(self.log, flags, 0o600)
         try:
             self.child = subprocess.Popen(
-                self.bundle["argv"],
+                self.command(),
                 env=env,
                 cwd=where,
                 stdin=subprocess.DEVNULL,
@@ -315,13 +396,39 @@ class Agent:
         """Whether the server answers HTTP on its base URL."""
         request = "GET " + self.base + "api HTTP/1.0\r\nHost: localhost\r\n\r\n"
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as probe:
-                if self.bundle["env"]["JUPYTERHUB_SERVICE_URL"].startswith("https:"):
-                    return True  # it asks for a certificate that we do not have
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as plain:
+                probe = self.secured(plain) if self.has_tls() else plain
                 probe.sendall(request.encode())
                 return probe.recv(16).startswith(b"HTTP/1.")
-        except OSError:
+        except (OSError, ValueError):
             return False
+
+    def has_tls(self) -> bool:
+        """Whether the server speaks TLS, and asks for a certificate."""
+        return str(self.bundle["env"]["JUPYTERHUB_SERVICE_URL"]).startswith("https:")
+
+    def secured(self, plain: "socket.socket") -> "socket.socket":
+        """Return the connection under TLS, if it is our own server that listens there."""
+        import ssl  # noqa: PLC0415 - there already, if the hub is reached by https
+
+        if self.tls is None:
+            # The certificate is made out to the node's name; that it is the very one that we have
+            # is what counts here.
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.tls.check_hostname = False
+            self.tls.verify_mode = ssl.CERT_NONE
+            self.tls.load_cert_chain(self.tls_file("probe.crt"), self.tls_file("probe.key"))
+        probe = self.tls.wrap_socket(plain)
+        with open(self.tls_file("server.crt")) as file:
+            mine = ssl.PEM_cert_to_DER_cert(file.read())
+        if probe.getpeercert(binary_form=True) != mine:
+            probe.close()
+            raise OSError("another server listens on port " + str(self.port))
+        return probe  # type: ignore[no-any-return]
+
+    def tls_file(self, name: str) -> str:
+        """Return where a file of internal TLS is."""
+        return os.path.join(self.directory, "tls", name)
 
     def log_tail(self) -> str:
         """Return the last lines of the server's log, without anything secret."""
@@ -345,72 +452,149 @@ class Agent:
     def pause(self, seconds: float) -> None:
         """Sleep until something happens, at most `seconds`."""
         try:
-            ready = select.select([self.wake_end], [], [], seconds)[0]
+            ready = select.select([self.wake_end], [], [], max(seconds, 0.0))[0]
             if ready:
                 os.read(self.wake_end, 512)
         except (OSError, InterruptedError):
             pass
 
-    def event(self, kind: str, reason: str, tail: str = "", timeout: float = 5.0) -> bool:
+    def event(self, hub: Hub, body: "Dict[str, Any]", timeout: float = 5.0) -> bool:
         """Tell the hub; whether it took notice or will never do."""
-        body = {"kind": kind, "reason": reason}
-        if tail:
-            body["log_tail"] = tail
-        status = self.hub.post("event", body, self.token, timeout)[0]
+        status = hub.post("event", body, self.token, timeout)[0]
         if status == 410:
             self.gone = True  # the hub itself ends the session: nothing more to tell
         return status == 200 or 400 <= status < 500
 
     def report_ready(self) -> bool:
         """Say that the server answers; False to try again."""
-        status = self.hub.post("ready", {"port": self.port}, self.token)[0]
+        status, answer = self.hub.post("ready", {"port": self.port}, self.token)
         if status == 410:
             self.gone = True
+        self.note_end(answer)
         return status in (200, 403, 410)
+
+    def note_end(self, answer: "Dict[str, Any]") -> None:
+        """Take note of the walltime that is left, if the hub says so."""
+        left = answer.get("ends_in")
+        if isinstance(left, (int, float)) and left > 0:
+            self.ends = time.monotonic() + left
+            self.status["ends_at"] = round(time.time() + left)
+
+    def announce(self) -> float:
+        """Say in the status file that the walltime nears its end; return when to look again."""
+        if not self.ends:
+            return 30.0
+        left = self.ends - time.monotonic()
+        due = [before for before in WALLTIME_NOTICES if left <= before]
+        if due:
+            notice = "Your session ends in %d minutes: its time is over then. Save your work." % (
+                min(due) // 60
+            )
+            if self.status["notice"] != notice:
+                self.write_status(notice=notice)
+        return min([30.0] + [left - before for before in WALLTIME_NOTICES if left > before])
+
+    def tell_eviction(self) -> None:
+        """Tell the hub that the node is taken back.  In a thread: it must not cost the grace."""
+        hub = self.hub.twin()
+        while True:
+            left = max(round(self.end_at - time.monotonic()), 0)
+            reason = "the scheduler takes the node back"
+            body = {"kind": "evicting", "reason": reason, "seconds_left": left}
+            if self.event(hub, body, timeout=5.0) or not left:
+                break
+            time.sleep(jitter())
+        hub.close()
+        if self.gone:
+            os.write(self.wake, b"x")
+
+    def begin_end(self, *, ready: bool) -> None:
+        """Act on SIGTERM: tell the hub, and leave people the time to save."""
+        import threading  # noqa: PLC0415
+
+        now, left = time.monotonic(), max(self.grace - TO_END, 0.0) if ready else 0.0
+        self.end_at, self.kill_at = now + left, now + max(self.grace - TO_TELL, 1.0)
+        self.farewell = threading.Thread(target=self.tell_eviction, daemon=True)
+        self.farewell.start()
+        notice = (
+            "This node is needed for other work: your session ends in %d s. Save your work now."
+        )
+        self.write_status(state="evicting", notice=notice % left)
+
+    def end_if_due(self, child: "subprocess.Popen[bytes]", *, ready: bool) -> float:
+        """End the server when it is time; return when to look again."""
+        if self.asked_to_end and self.farewell is None and not self.gone:
+            self.begin_end(ready=ready)
+        if self.gone and not self.end_at:
+            self.kill_at = time.monotonic() + self.grace - TO_TELL
+        now = time.monotonic()
+        if self.kill_at and now >= self.kill_at:
+            child.kill()
+            return 1.0
+        if self.gone or (self.end_at and now >= self.end_at):
+            if self.end_at >= 0:
+                say("ending the server")
+                child.terminate()
+                self.end_at = -1.0  # once
+            return self.kill_at - now
+        return self.end_at - now if self.end_at else 30.0
 
     def run(self) -> int:
         """Run the server until it ends; return its exit status."""
         signal.set_wakeup_fd(self.wake)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, self.on_signal)
+        self.write_files()
         due = self.write_tokens(self.bundle.get("tokens") or {})
         self.start_server()
         child = self.child
         assert child is not None
-        ready, kill_at, retry_at = False, 0.0, 0.0
+        ready, retry_at = False, 0.0
         while child.poll() is None:
-            if (self.asked_to_end or self.gone) and not kill_at:
-                if not self.gone:
-                    # First the hub, so that the user's page can tell; it must not cost the grace.
-                    self.event("evicting", "the scheduler takes the node back", timeout=2.0)
-                say("ending the server")
-                child.terminate()
-                kill_at = time.monotonic() + GRACE
-            elif kill_at and time.monotonic() > kill_at:
-                child.kill()
-            if not ready and not kill_at and time.monotonic() >= retry_at and self.answers():
-                ready = self.report_ready()
-                retry_at = time.monotonic() + 1.0
-                if ready:
-                    self.status["state"] = "running"
-                    self.write_status()
-                    import threading  # noqa: PLC0415
+            wait = self.end_if_due(child, ready=ready)
+            if not ready and not self.end_at:
+                wait = PROBE_EVERY
+                if time.monotonic() >= retry_at and self.answers():
+                    ready = self.report_ready()
+                    retry_at = time.monotonic() + 1.0
+                    if ready:
+                        self.write_status(state="running")
+                        import threading  # noqa: PLC0415
 
-                    threading.Thread(target=self.keep_tokens, args=(due,), daemon=True).start()
-            self.pause(1.0 if kill_at else 30.0 if ready else PROBE_EVERY)
+                        threading.Thread(target=self.keep_tokens, args=(due,), daemon=True).start()
+                        continue
+            elif not self.end_at:
+                wait = min(wait, self.announce())
+            self.pause(wait)
         return self.finish(child.returncode, ready=ready)
+
+    def how_it_ended(self, code: int, *, ready: bool) -> str:
+        """Return how the server ended, in words that follow "your session's"."""
+        when = "" if ready else " before it was ready"
+        if code == -signal.SIGKILL and not self.end_at:
+            limit = out_of_memory()
+            if limit is not None:
+                return "the server ran out of memory" + limit + when
+            return "the server was killed by the node" + when + "; it may have run out of memory"
+        how = "signal " + str(-code) if code < 0 else "status " + str(code)
+        return "the server ended with " + how + when
 
     def finish(self, code: int, *, ready: bool) -> int:
         """Report how the server ended."""
+        if self.farewell is None and self.asked_to_end and not self.gone:
+            # The batch system has sent SIGTERM to us and to the server at once.
+            self.begin_end(ready=False)
+        if self.farewell is not None:
+            self.farewell.join(3.0)  # first things first
         if not self.gone:
             asked = self.asked_to_end
             kind = "ended" if asked or (ready and code == 0) else "failed"
-            when = "" if ready else " before it was ready"
-            how = "signal " + str(-code) if code < 0 else "status " + str(code)
-            reason = "the server ended with " + how + when
+            body = {"kind": kind, "reason": self.how_it_ended(code, ready=ready)}
             tail = "" if kind == "ended" else self.log_tail()
+            if tail:
+                body["log_tail"] = tail
             for wait in (0.5, 2.0, 4.0, 0.0):
-                if self.event(kind, reason, tail):
+                if self.event(self.hub, body):
                     break
                 time.sleep(wait)
         return code if code >= 0 else 128 - code
@@ -455,11 +639,12 @@ def main(
         return agent.run()
     except Refused as refusal:
         say(str(refusal))
-        return 77
+        return refusal.status
     except Exception as error:
         say("failed: " + repr(error))
         if agent is not None:
-            agent.event("failed", "the agent failed: " + type(error).__name__)
+            reason = "the agent failed: " + type(error).__name__
+            agent.event(agent.hub, {"kind": "failed", "reason": reason})
         return 70
     finally:
         if agent is not None:

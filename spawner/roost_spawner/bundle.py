@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from jupyterhub.utils import url_path_join
 from roost_shepherd.errors import ShepherdError
 
+from roost_spawner import compat, launch, tls
+from roost_spawner.errors import ClusterUnreachable
 from roost_spawner.proof import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from roost_spawner.sessions import Session
     from roost_spawner.spawner import RoostSpawner
 
@@ -21,7 +28,14 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     -------
     dict
         ``argv`` and ``env`` of the server, ``ports`` (first and last, or None for any), ``cwd``
-        (None for the user's home) and ``tokens`` by name.
+        (None for the user's home), ``tokens`` by name, ``files`` by path below the agent's own
+        directory, the site's ``prologue``, and ``ends_in``, the seconds of walltime that are left
+        (None if nobody knows).
+
+    Raises
+    ------
+    ClusterUnreachable
+        If the node is not known yet, and a certificate must name it.
     """
     if not spawner.api_token:
         _new_server_token(spawner, session)
@@ -36,13 +50,56 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     own = list(spawner.cmd)
     argv = program if own == ["jupyterhub-singleuser"] else own
     ports = spawner.engine.site.ports
-    return {
+    files = {str(path): str(text) for path, text in spawner.session_files.items()}
+    env = {name: str(value) for name, value in spawner.get_env().items()}
+    _add(env, spawner.session_environment)
+    _add(env, record.environment)
+    if spawner.internal_ssl:
+        files |= await _certificates(spawner, session)
+        env |= tls.ENVIRONMENT
+    session.update(tls=bool(spawner.internal_ssl))
+    bundle = {
         "argv": [*argv, *spawner.get_args()],
-        "env": {name: str(value) for name, value in spawner.get_env().items()},
+        "env": env,
         "ports": list(ports) if ports else None,
         "cwd": record.workdir,
         "tokens": tokens,
+        "files": files,
+        "prologue": record.prologue,
+        "ends_in": ends_in(record.ends_at),
     }
+    return bundle if session.agent_version >= 2 else compat.for_first_agent(bundle)
+
+
+def ends_in(ends_at: float) -> int | None:
+    """Return the seconds of walltime that are left; relative, since clocks differ."""
+    return max(int(ends_at - time.time()), 1) if ends_at else None
+
+
+def _add(env: dict[str, str], more: Mapping[str, Any]) -> None:
+    """Put variables over others; where a search path is given twice, the later goes first."""
+    for name, value in more.items():
+        old = env.get(name) if name.endswith("_PATH") else None
+        env[name] = f"{value}:{old}" if old else str(value)
+
+
+async def _certificates(spawner: RoostSpawner, session: Session) -> dict[str, str]:
+    """Return what the session's server needs to speak TLS as this node, and no other."""
+    await launch.locate(spawner.engine, session)
+    if not session.record.node:
+        raise ClusterUnreachable("The job's node is not known yet.")
+    names = spawner.ssl_alt_names
+    if callable(names):
+        names = names(spawner)
+        if isawaitable(names):
+            names = await names
+    public = urlsplit(spawner.engine.site.hub_url).hostname
+    return tls.session_files(
+        tls.authority(spawner.internal_certs_location),
+        tls.trust(spawner.internal_trust_bundles),
+        mark=session.record.mark,
+        names=[session.record.node, *([public] if public else []), *names],
+    )
 
 
 def _new_server_token(spawner: RoostSpawner, session: Session) -> None:

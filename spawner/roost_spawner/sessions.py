@@ -97,6 +97,8 @@ class Record:
     """Shell lines that run before the server: the admin's, as the site file had them."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that the profile adds to the server's."""
+    tls: bool = False
+    """Its server speaks internal TLS; a hub that turns it on later finds older ones without."""
 
     @property
     def mark(self) -> str:
@@ -234,6 +236,8 @@ class Session:
         """The user or the hub wants it to end: the agent's next call is answered 410."""
         self.log_tail = ""
         """The server's last lines, if it failed; never kept."""
+        self.agent_version = 2
+        """Of the agent that asked for the bundle, as it says."""
         self.explain_after = 0.0
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None

@@ -18,7 +18,7 @@ from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import url_path_join
 from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
-from traitlets import List, Unicode, default
+from traitlets import Dict, List, Unicode, default
 
 from roost_spawner import handoff, launch
 from roost_spawner.bundle import make_bundle
@@ -87,6 +87,17 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         ["LANG", "LC_ALL", "JUPYTERHUB_SINGLEUSER_APP"],
         config=True,
         help="Variables of the hub's environment that its sessions get.",
+    )
+    session_files = Dict(
+        Unicode(),
+        config=True,
+        help="Files of every session, by path below the agent's own directory: text. "
+        "`@ROOST_DIR@` in a variable or argument is that directory.",
+    )
+    session_environment = Dict(
+        Unicode(),
+        config=True,
+        help="Variables of every session's server. One named *_PATH goes before what is there.",
     )
     build_cluster = staticmethod(build_cluster)
 
@@ -224,6 +235,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """Return the session's access tokens."""
         return await fresh_tokens(self.shepherd, session.record, self.log)
 
+    async def create_certs(self) -> dict[str, str]:
+        """Make none yet: the bundle has one for the node, once the job is there (``tls``)."""
+        return {}
+
     def get_env(self) -> dict[str, str]:
         """Return the server's environment; the hub's address in it is the one for the nodes."""
         url = urlsplit(self.engine.site.hub_url)
@@ -246,7 +261,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         if session is None or not session.record.ready:
             return cast("str", await super().get_url())
         node, port = await self._address(session)
-        scheme = "https" if self.internal_ssl else "http"
+        scheme = "https" if session.record.tls else "http"
         return cast("str", url_path_join(f"{scheme}://{node}:{port}", self.server.base_url))
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature

@@ -32,6 +32,8 @@ import http.server, json, os, sys, urllib.parse
 url = urllib.parse.urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
 mode = sys.argv[1] if len(sys.argv) > 1 else ""
 print("server starts with", os.environ["JUPYTERHUB_API_TOKEN"], flush=True)
+if mode == "killed":
+    os.kill(os.getpid(), 9)
 if mode == "crash":
     for number in range(30):
         print("line", number)
@@ -43,7 +45,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.dumps({"env": dict(os.environ), "cwd": os.getcwd()}).encode()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
     def log_message(self, *args): pass
-http.server.HTTPServer(("", url.port), Handler).serve_forever()
+server = http.server.HTTPServer(("", url.port), Handler)
+if url.scheme == "https":
+    import ssl
+    context = ssl.create_default_context(
+        ssl.Purpose.CLIENT_AUTH, cafile=os.environ["JUPYTERHUB_SSL_CLIENT_CA"])
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(
+        os.environ["JUPYTERHUB_SSL_CERTFILE"], os.environ["JUPYTERHUB_SSL_KEYFILE"])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 """
 
 
@@ -86,6 +97,13 @@ class HubDouble:
     server_mode: str = ""
     ports: list[int] | None = None
     cwd: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """More of the bundle."""
+    env: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What else to answer, by call."""
+    delays: dict[str, float] = field(default_factory=dict)
+    """Seconds before an answer, by call."""
     statuses: dict[str, list[int]] = field(default_factory=dict)
     """Statuses to answer first, by call."""
     token_life: float = 100.0
@@ -107,9 +125,10 @@ class HubDouble:
                 self.finish(double.source)
 
         class Call(web.RequestHandler):
-            def post(self, session: str, what: str) -> None:
+            async def post(self, session: str, what: str) -> None:
                 body = json.loads(self.request.body)
                 double.calls.append((what, body, self.request.headers.get("Authorization", "")))
+                await asyncio.sleep(double.delays.get(what, 0.0))
                 waiting = double.statuses.get(what)
                 status = waiting.pop(0) if waiting else 200
                 self.set_status(status)
@@ -119,9 +138,9 @@ class HubDouble:
                     self.finish(double.bundle())
                 elif what == "tokens":
                     double.renewals += 1
-                    self.finish({"tokens": double.tokens()})
+                    self.finish({"tokens": double.tokens(), **double.answers.get(what, {})})
                 else:
-                    self.finish({})
+                    self.finish(double.answers.get(what, {}))
 
         application = web.Application(
             [
@@ -154,10 +173,13 @@ class HubDouble:
             "env": {
                 "JUPYTERHUB_API_TOKEN": SERVER_TOKEN,
                 "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:0/user/alice/",
+                **self.env,
             },
             "ports": self.ports,
             "cwd": self.cwd,
             "tokens": self.tokens(),
+            "grace": 1,
+            **self.extra,
         }
 
     async def run(

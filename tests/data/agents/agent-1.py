@@ -1,0 +1,466 @@
+"""The agent: runs inside the job, proves itself to the hub, starts the server and looks after it.
+
+One file of the standard library only, for every Python since 3.6: nodes need nothing of ours.  The
+bootstrap (see ``bootstrap.py``) loads it from the hub, checks its SHA-256 and calls :func:`main`.
+Start-up time is felt by a person who waits, so modules that only some sessions need are imported
+where they are used, and annotations are strings.
+
+What it does, in this order: shows the proof (a key whose hash stands in the job's ad, or a ticket),
+takes the bundle, writes the tokens, starts the server, says *ready* once the server answers, keeps
+the tokens fresh, passes SIGTERM on, and reports how it ended.
+"""
+
+import hashlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # not from typing: importing it takes 5 ms
+    from types import FrameType
+    from typing import Any, Dict, Optional, Sequence, Tuple
+
+VERSION = "1"
+PATIENCE = 180.0  # seconds that the hub may be away while we have no bundle yet
+GRACE = 25.0  # seconds between SIGTERM and SIGKILL; HTCondor's notebook slots give 30
+LOG_LINES = 20
+MAX_ANSWER = 1 << 20
+PROBE_EVERY = 0.02
+
+
+class Refused(Exception):
+    """The hub will never give us what we ask for."""
+
+
+def say(text: str) -> None:
+    """Write a line to the job's own error output."""
+    sys.stderr.write("roost-agent: " + text + "\n")
+    sys.stderr.flush()
+
+
+def jitter() -> float:
+    """Return a number between 0.5 and 1, so that a thousand agents do not call at once."""
+    return 0.5 + os.urandom(1)[0] / 512.0
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    temporary = path + ".new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    os.rename(temporary, path)
+
+
+class Hub:
+    """The hub's handoff interface for one session, over one kept connection."""
+
+    def __init__(
+        self, api: str, session: str, connection: "Optional[HTTPConnection]" = None
+    ) -> None:
+        scheme, _, rest = api.partition("://")
+        self.api, self.session = api, session
+        self.host, _, path = rest.partition("/")
+        self.path = "/" + path + "sessions/" + session + "/"
+        self.kind = HTTPSConnection if scheme == "https" else HTTPConnection
+        self.connection = connection
+
+    def post(
+        self, what: str, body: "Dict[str, Any]", token: str = "", timeout: float = 15.0
+    ) -> "Tuple[int, Dict[str, Any]]":
+        """Return status and answer; status 0 when the hub could not be reached."""
+        headers = {"Content-Type": "application/json", "User-Agent": "roost-agent/" + VERSION}
+        if token:
+            headers["Authorization"] = "token " + token
+        while True:
+            kept = self.connection
+            try:
+                connection = kept or self.kind(self.host, timeout=timeout)
+                self.connection = connection
+                if connection.sock is not None:
+                    connection.sock.settimeout(timeout)
+                connection.request("POST", self.path + what, json.dumps(body), headers)
+                reply = connection.getresponse()
+                text = reply.read(MAX_ANSWER)
+            except (OSError, HTTPException) as error:
+                self.close()
+                if kept is not None:
+                    continue  # the hub had closed the kept connection: once more on a new one
+                say("the hub does not answer: " + repr(error))
+                return 0, {}
+            try:
+                answer = json.loads(text.decode("utf-8"))
+            except ValueError:
+                answer = {}
+            return reply.status, answer if isinstance(answer, dict) else {}
+
+    def twin(self) -> "Hub":
+        """Return the same with a connection of its own, for another thread."""
+        return Hub(self.api, self.session)
+
+    def close(self) -> None:
+        """Forget the connection."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+def publish_key_hash(key: bytes, scratch: str) -> None:
+    """Write the key's SHA-256 into the job's own ad through the starter.
+
+    Only processes in the job's sandbox can read the cookie (HTCondor manual, "Chirp").
+    """
+    try:
+        with open(os.path.join(scratch, ".chirp.config")) as file:
+            host, port, cookie = file.read().split()[:3]
+        with socket.create_connection((host, int(port)), timeout=10) as chirp:
+            stream = chirp.makefile("rb")
+            digest = hashlib.sha256(key).hexdigest()
+            for line in ("cookie " + cookie, 'set_job_attr RoostKeyHash "' + digest + '"'):
+                chirp.sendall(line.encode() + b"\n")
+                answer = stream.readline().strip()
+                if answer != b"0":
+                    raise OSError("chirp answered " + repr(answer))
+    except (OSError, ValueError) as error:
+        say("could not write the key's hash into the job's ad: " + str(error))
+
+
+def take_bundle(hub: Hub, key: bytes, ticket: str) -> "Dict[str, Any]":
+    """Show the proof until the hub hands the bundle out or refuses for good."""
+    body = {"key": key.hex()}
+    if ticket:
+        body["ticket"] = ticket
+    until = time.monotonic() + PATIENCE
+    pause = 0.25
+    while True:
+        status, answer = hub.post("bundle", body, timeout=30.0)
+        if status == 200:
+            return answer
+        message = str(answer.get("message", ""))
+        if status in (400, 403, 410):
+            raise Refused("the hub refused this job (" + str(status) + "): " + message)
+        if time.monotonic() > until:
+            raise Refused("the hub gave no bundle in time (" + str(status) + "): " + message)
+        time.sleep(pause * jitter())
+        pause = min(2 * pause, 8.0)
+
+
+def free_port(ports: "Optional[Sequence[int]]") -> int:
+    """Return a port that nobody listens on, within `ports` (first and last) if given."""
+    if ports:
+        first, last = ports
+        size = last - first + 1
+        start = int.from_bytes(os.urandom(4), "big")
+        candidates = [first + (start + step) % size for step in range(min(size, 500))]
+    else:
+        candidates = [0]
+    for port in candidates:
+        with socket.socket() as attempt:
+            try:
+                attempt.bind(("", port))
+            except OSError:
+                continue
+            return int(attempt.getsockname()[1])
+    raise Refused("no port is free on this node within " + str(ports))
+
+
+def private_directory() -> str:
+    """Make a directory that only we can enter, within the job's own scratch if it has one."""
+    places = (os.environ.get("_CONDOR_SCRATCH_DIR"), os.environ.get("TMPDIR"), "/tmp")  # noqa: S108 - the directory in it is ours alone
+    for parent in places:
+        if parent and os.path.isdir(parent):
+            path = os.path.join(parent, "roost-" + os.urandom(6).hex())
+            try:
+                os.mkdir(path, 0o700)
+            except OSError:
+                continue
+            return path
+    raise Refused("no place for temporary files on this node")
+
+
+class Agent:
+    """One session's server and what it needs to go on."""
+
+    def __init__(self, hub: Hub, bundle: "Dict[str, Any]") -> None:
+        self.hub = hub
+        self.bundle = bundle
+        self.directory = private_directory()
+        self.token_directory = os.path.join(self.directory, "tokens")
+        os.mkdir(self.token_directory, 0o700)
+        self.token = str(bundle["env"]["JUPYTERHUB_API_TOKEN"])
+        self.secrets = {"": self.token}
+        self.status = {"state": "starting", "tokens": {}}  # type: Dict[str, Any]
+        self.child = None  # type: Optional[subprocess.Popen[bytes]]
+        self.port = 0
+        self.asked_to_end = False  # by a signal: the scheduler wants the node back
+        self.gone = False  # by the hub: this session is over
+        self.wake_end, self.wake = os.pipe()
+        os.set_blocking(self.wake_end, False)
+        os.set_blocking(self.wake, False)
+
+    # tokens -----------------------------------------------------------------------------------
+
+    def write_tokens(self, tokens: "Dict[str, Dict[str, Any]]") -> float:
+        """Write the token files; return in how many seconds to ask for fresh ones."""
+        due = 600.0
+        for name, token in tokens.items():
+            value = str(token["value"])
+            self.secrets[name] = value
+            write_private(os.path.join(self.token_directory, name), value)
+            if name == "default":
+                write_private(self.bearer_file, value)
+            self.status["tokens"][name] = {"expires_at": token["expires_at"]}
+            due = min(due, float(token["refresh_in"]))
+        self.write_status()
+        return max(due, 1.0)
+
+    @property
+    def bearer_file(self) -> str:
+        """The default token, where WLCG's bearer token discovery has its name from."""
+        return os.path.join(self.directory, "bt_u" + str(os.getuid()))
+
+    def write_status(self) -> None:
+        """Tell programs in the session how it stands."""
+        try:
+            write_private(os.path.join(self.directory, "status.json"), json.dumps(self.status))
+        except OSError as error:
+            say("could not write the status file: " + str(error))
+
+    def keep_tokens(self, due: float) -> None:
+        """Fetch fresh tokens before the old ones grow stale, for as long as the session lasts."""
+        hub = self.hub.twin()
+        pause = 1.0
+        while not self.gone:
+            time.sleep(due)
+            try:
+                status, answer = hub.post("tokens", {}, self.token)
+                if status == 410:
+                    self.gone = True
+                    os.write(self.wake, b"x")
+                    return
+                if status == 200:
+                    due = self.write_tokens(answer["tokens"])
+                    if answer["tokens"]:
+                        self.status["hub"] = "ok"
+                        pause = 1.0
+                        continue
+            except Exception as error:
+                say("could not renew the tokens: " + repr(error))
+            hub.close()
+            self.status["hub"] = "no fresh tokens since " + time.strftime("%H:%M:%S")
+            self.write_status()
+            due = pause * jitter()
+            pause = min(2 * pause, 60.0)
+
+    # the server -------------------------------------------------------------------------------
+
+    def environment(self) -> "Dict[str, str]":
+        """Return the server's environment: the job's, then ours, then the bundle's."""
+        import pwd  # noqa: PLC0415
+
+        account = pwd.getpwuid(os.getuid())
+        env = dict(os.environ)
+        # WLCG bearer token discovery prefers this variable, and nobody could refresh it.
+        env.pop("BEARER_TOKEN", None)
+        home = env.get("HOME") or account.pw_dir
+        env["HOME"] = home if os.path.isdir(home) else self.directory
+        env.setdefault("USER", account.pw_name)
+        env.setdefault("LOGNAME", account.pw_name)
+        env.setdefault("SHELL", account.pw_shell or "/bin/sh")
+        programs = os.path.dirname(self.bundle["argv"][0])
+        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+        env["PATH"] = programs + ":" + path if programs else path
+        env["JUPYTER_RUNTIME_DIR"] = os.path.join(self.directory, "jupyter")
+        env["BEARER_TOKEN_FILE"] = self.bearer_file
+        env["ROOST_TOKEN_DIR"] = self.token_directory
+        env["ROOST_STATUS_FILE"] = os.path.join(self.directory, "status.json")
+        env.update(self.bundle["env"])
+        scheme, _, rest = env["JUPYTERHUB_SERVICE_URL"].partition("://")
+        address, _, base = rest.partition("/")
+        host = address.rpartition(":")[0]
+        env["JUPYTERHUB_SERVICE_URL"] = "%s://%s:%d/%s" % (scheme, host, self.port, base)
+        self.base = "/" + base
+        return env
+
+    def start_server(self) -> None:
+        """Start the server with its log in a file of our own."""
+        self.port = free_port(self.bundle.get("ports"))
+        env = self.environment()
+        where = os.path.expanduser(self.bundle.get("cwd") or env["HOME"])
+        if not os.path.isdir(where):
+            say("no directory " + where + " on this node: starting in " + env["HOME"])
+            where = env["HOME"]
+        self.log = os.path.join(self.directory, "server.log")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        log = os.open(self.log, flags, 0o600)
+        try:
+            self.child = subprocess.Popen(
+                self.bundle["argv"],
+                env=env,
+                cwd=where,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        finally:
+            os.close(log)
+
+    def answers(self) -> bool:
+        """Whether the server answers HTTP on its base URL."""
+        request = "GET " + self.base + "api HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as probe:
+                if self.bundle["env"]["JUPYTERHUB_SERVICE_URL"].startswith("https:"):
+                    return True  # it asks for a certificate that we do not have
+                probe.sendall(request.encode())
+                return probe.recv(16).startswith(b"HTTP/1.")
+        except OSError:
+            return False
+
+    def log_tail(self) -> str:
+        """Return the last lines of the server's log, without anything secret."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, os.path.getsize(self.log) - 8192))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        for secret in self.secrets.values():
+            text = text.replace(secret, "[secret]")
+        return "\n".join(text.splitlines()[-LOG_LINES:])
+
+    # the life of it ---------------------------------------------------------------------------
+
+    def on_signal(self, number: int, _frame: "Optional[FrameType]") -> None:
+        """Note it; the main loop, woken by the wakeup descriptor, acts."""
+        if number == signal.SIGTERM:
+            self.asked_to_end = True
+
+    def pause(self, seconds: float) -> None:
+        """Sleep until something happens, at most `seconds`."""
+        try:
+            ready = select.select([self.wake_end], [], [], seconds)[0]
+            if ready:
+                os.read(self.wake_end, 512)
+        except (OSError, InterruptedError):
+            pass
+
+    def event(self, kind: str, reason: str, tail: str = "", timeout: float = 5.0) -> bool:
+        """Tell the hub; whether it took notice or will never do."""
+        body = {"kind": kind, "reason": reason}
+        if tail:
+            body["log_tail"] = tail
+        status = self.hub.post("event", body, self.token, timeout)[0]
+        if status == 410:
+            self.gone = True  # the hub itself ends the session: nothing more to tell
+        return status == 200 or 400 <= status < 500
+
+    def report_ready(self) -> bool:
+        """Say that the server answers; False to try again."""
+        status = self.hub.post("ready", {"port": self.port}, self.token)[0]
+        if status == 410:
+            self.gone = True
+        return status in (200, 403, 410)
+
+    def run(self) -> int:
+        """Run the server until it ends; return its exit status."""
+        signal.set_wakeup_fd(self.wake)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, self.on_signal)
+        due = self.write_tokens(self.bundle.get("tokens") or {})
+        self.start_server()
+        child = self.child
+        assert child is not None
+        ready, kill_at, retry_at = False, 0.0, 0.0
+        while child.poll() is None:
+            if (self.asked_to_end or self.gone) and not kill_at:
+                if not self.gone:
+                    # First the hub, so that the user's page can tell; it must not cost the grace.
+                    self.event("evicting", "the scheduler takes the node back", timeout=2.0)
+                say("ending the server")
+                child.terminate()
+                kill_at = time.monotonic() + GRACE
+            elif kill_at and time.monotonic() > kill_at:
+                child.kill()
+            if not ready and not kill_at and time.monotonic() >= retry_at and self.answers():
+                ready = self.report_ready()
+                retry_at = time.monotonic() + 1.0
+                if ready:
+                    self.status["state"] = "running"
+                    self.write_status()
+                    import threading  # noqa: PLC0415
+
+                    threading.Thread(target=self.keep_tokens, args=(due,), daemon=True).start()
+            self.pause(1.0 if kill_at else 30.0 if ready else PROBE_EVERY)
+        return self.finish(child.returncode, ready=ready)
+
+    def finish(self, code: int, *, ready: bool) -> int:
+        """Report how the server ended."""
+        if not self.gone:
+            asked = self.asked_to_end
+            kind = "ended" if asked or (ready and code == 0) else "failed"
+            when = "" if ready else " before it was ready"
+            how = "signal " + str(-code) if code < 0 else "status " + str(code)
+            reason = "the server ended with " + how + when
+            tail = "" if kind == "ended" else self.log_tail()
+            for wait in (0.5, 2.0, 4.0, 0.0):
+                if self.event(kind, reason, tail):
+                    break
+                time.sleep(wait)
+        return code if code >= 0 else 128 - code
+
+    def clean(self) -> None:
+        """Remove what we wrote."""
+        import shutil  # noqa: PLC0415
+
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def main(
+    api: str, session: str, ticket: str = "", connection: "Optional[HTTPConnection]" = None
+) -> int:
+    """Run one session in this job.
+
+    Parameters
+    ----------
+    api
+        Base URL of the hub's handoff interface, with a trailing slash.
+    session
+        The session's random id.
+    ticket
+        What the job's script holds where the scheduler keeps scripts from other users.
+    connection
+        The connection over which the bootstrap has loaded us, to save a handshake.
+
+    Returns
+    -------
+    int
+        Exit status for the job.
+    """
+    hub = Hub(api, session, connection)
+    key = os.urandom(32)
+    scratch = os.environ.get("_CONDOR_SCRATCH_DIR", "")
+    agent = None
+    try:
+        if scratch and not ticket:
+            publish_key_hash(key, scratch)
+        bundle = take_bundle(hub, key, ticket)
+        agent = Agent(hub, bundle)
+        return agent.run()
+    except Refused as refusal:
+        say(str(refusal))
+        return 77
+    except Exception as error:
+        say("failed: " + repr(error))
+        if agent is not None:
+            agent.event("failed", "the agent failed: " + type(error).__name__)
+        return 70
+    finally:
+        if agent is not None:
+            agent.clean()
