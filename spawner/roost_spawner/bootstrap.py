@@ -1,6 +1,7 @@
 """What the job runs first: a few lines that load the agent from the hub and check its SHA-256.
 
 The lines hold no secret: on HTCondor anyone can read them in the job's ad.  They run on Python 3.6.
+A hub that is away, or is being upgraded, is asked again for two and a half minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 _CODE = """\
 import hashlib, sys, time
 from http.client import {kind} as C
-for t in range(10):
+for t in range(16):
     try:
         c = C({host!r}, timeout=20)
         c.request('GET', {path!r})
@@ -25,7 +26,7 @@ for t in range(10):
     except Exception as x:
         e = repr(x)
     sys.stderr.write('roost: cannot load the agent: ' + e + chr(10))
-    time.sleep(min(2 ** t / 4, 20))
+    time.sleep(min(2 ** t / 4, 15))
 else:
     sys.exit(75)
 n = dict(__name__='roost_agent')

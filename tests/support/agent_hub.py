@@ -22,6 +22,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SESSION = "0" * 32
@@ -108,7 +109,10 @@ class HubDouble:
     """Statuses to answer first, by call."""
     token_life: float = 100.0
     calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    user_agents: set[str] = field(default_factory=set)
     renewals: int = 0
+    reshape: Callable[[dict[str, Any]], dict[str, Any]] = lambda bundle: bundle
+    """What the hub does to a bundle for an older agent."""
 
     def __post_init__(self) -> None:
         socket, self.port = bind_unused_port(address="127.0.0.1")
@@ -127,6 +131,7 @@ class HubDouble:
         class Call(web.RequestHandler):
             async def post(self, session: str, what: str) -> None:
                 body = json.loads(self.request.body)
+                double.user_agents.add(self.request.headers.get("User-Agent", ""))
                 double.calls.append((what, body, self.request.headers.get("Authorization", "")))
                 await asyncio.sleep(double.delays.get(what, 0.0))
                 waiting = double.statuses.get(what)
@@ -135,7 +140,7 @@ class HubDouble:
                 if status != 200:
                     self.finish({"status": status, "message": f"told to say {status}"})
                 elif what == "bundle":
-                    self.finish(double.bundle())
+                    self.finish(double.reshape(double.bundle()))
                 elif what == "tokens":
                     double.renewals += 1
                     self.finish({"tokens": double.tokens(), **double.answers.get(what, {})})
