@@ -35,7 +35,7 @@ from jupyterhub.scopes import define_custom_scopes, has_scope
 from roost_shepherd.errors import ShepherdError
 from tornado import web
 
-from roost_spawner import intake
+from roost_spawner import compat, intake
 from roost_spawner.bootstrap import agent_source
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
@@ -266,6 +266,7 @@ class BundleHandler(_Handler):
             return
         # The session may have ended while the caller waited.
         self.session(session_id)
+        session.agent_version = compat.agent_version(self.request.headers.get("User-Agent", ""))
         session.say(65, "The job has proved itself; the server starts.")
         try:
             bundle = await session.host.bundle(session)

@@ -64,6 +64,50 @@ async def test_the_job_may_call_before_the_submit_was_answered(hub):
     assert code == 200
 
 
+async def restarted(hub, user="alice"):
+    """Forget all that a hub has in memory; return the session as the next one takes it up."""
+    old = hub.spawner(user)
+    registry._sessions.clear()
+    hub.app.users[old.user.orm_user].spawners.pop("")
+    adopted = hub.app.users[user].spawners[""].session
+    assert adopted is not old.session
+    return adopted
+
+
+async def test_the_same_key_may_ask_again_from_a_hub_restarted_in_between_and_no_other(hub):
+    session, key, token = await proved(hub)
+    start = hub.spawner()._spawn_future
+    adopted = await restarted(hub)
+    assert adopted.record.key_hash == session.record.key_hash != ""
+    # The ad now shows another key: what was bound stays bound.
+    other, digest = new_key()
+    hub.pool.move(session.record.job_id, key_hash=digest)
+    assert (await hub.handoff(adopted, "bundle", {"key": other}))[0] == 403
+    code, bundle = await hub.handoff(adopted, "bundle", {"key": key})
+    assert code == 200
+    # The new hub knows the old token's hash only, and hands out another; the old one is nobody's.
+    new = bundle["env"]["JUPYTERHUB_API_TOKEN"]
+    assert new != token
+    assert (await hub.handoff(adopted, "ready", {"port": 40001}, token))[0] == 403
+    assert (await hub.handoff(adopted, "ready", {"port": 40001}, new))[0] == 200
+    assert (await hub.handoff(adopted, "bundle", {"key": key}))[0] == 403
+    assert (await hub.handoff(await restarted(hub), "bundle", {"key": key}))[0] == 403
+    start.cancel()
+
+
+async def test_a_ticket_is_bound_to_its_first_key_over_a_restart_too(hub):
+    session = await hub.submitted(profile="gpu")
+    start = hub.spawner()._spawn_future
+    ticket = hub.gpus.requests[0].launcher.ticket
+    hub.gpus.start(session.record.job_id)
+    body = {"key": new_key()[0], "ticket": ticket}
+    assert (await hub.handoff(session, "bundle", body))[0] == 200
+    adopted = await restarted(hub)
+    assert (await hub.handoff(adopted, "bundle", body | {"key": new_key()[0]}))[0] == 403
+    assert (await hub.handoff(adopted, "bundle", body))[0] == 200
+    start.cancel()
+
+
 async def test_another_key_than_the_ads_is_refused(hub):
     session = await hub.submitted()
     hub.pool.start(session.record.job_id, new_key()[1])
