@@ -49,6 +49,8 @@ class Hub:
     app: Any
     shepherd: FakeShepherd
     clusters: dict[str, FakeCluster]
+    token: str = TEST_TOKEN
+    """Of a service that may do everything."""
 
     @property
     def pool(self):
