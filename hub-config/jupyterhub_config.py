@@ -7,6 +7,7 @@ only the hub's account can read.
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from roost_hub.configure import configure
 
@@ -41,10 +42,17 @@ c.JupyterHub.bind_url = f"https://:{os.environ.get('ROOST_PORT', '8443')}/"
 c.JupyterHub.public_url = f"{HUB}/"
 c.JupyterHub.ssl_cert = str(ETC / "host.crt")
 c.JupyterHub.ssl_key = str(ETC / "host.key")
-c.JupyterHub.hub_bind_url = "http://127.0.0.1:8081"
+c.JupyterHub.hub_bind_url = "https://127.0.0.1:8081"
 c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
 c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
+
+# -- internal TLS: proxy, hub and notebooks take nobody's calls but each other's -------------------
+# The notebooks' certificates travel with the sessions' bundles: nothing is shared with the nodes.
+c.JupyterHub.internal_ssl = True
+c.JupyterHub.internal_certs_location = str(STATE / "internal-ssl")
+# The proxy checks certificates against the name that the browser asked for.
+c.JupyterHub.trusted_alt_names = [f"DNS:{urlsplit(HUB).hostname}"]
 
 # -- sessions -----------------------------------------------------------------------------------
 c.JupyterHub.allow_named_servers = True
@@ -58,7 +66,11 @@ c.RoostSpawner.http_timeout = 60
 c.JupyterHub.services = [
     {
         "name": "idle-culler",
-        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"],
+        "command": [
+            *(sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"),
+            "--ssl-enabled=true",
+            f"--internal-certs-location={c.JupyterHub.internal_certs_location}",
+        ],
     }
 ]
 c.JupyterHub.load_roles = [
