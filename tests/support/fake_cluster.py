@@ -6,7 +6,9 @@ Jobs can be run for real: as processes of this machine, with the starter's chirp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -158,8 +160,9 @@ class FakeCluster:
         """End the jobs' processes."""
         self.jobs.clear()
         for process in self.processes:
-            if process.returncode is None:
-                process.kill()
+            # As batch systems do: all that the job has started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _run(self, job_id: str, request: JobRequest) -> None:
@@ -179,6 +182,7 @@ class FakeCluster:
                     "HOME": str(scratch),
                     "_CONDOR_SCRATCH_DIR": str(scratch),
                 },
+                start_new_session=True,
             )
             self.processes.append(process)
             try:
