@@ -463,7 +463,7 @@ class Agent:
         status = hub.post("event", body, self.token, timeout)[0]
         if status == 410:
             self.gone = True  # the hub itself ends the session: nothing more to tell
-        return status == 200 or 400 <= status < 500
+        return status == 200 or (400 <= status < 500 and status != 429)  # 429: ask again
 
     def report_ready(self) -> bool:
         """Say that the server answers; False to try again."""

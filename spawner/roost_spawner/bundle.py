@@ -15,10 +15,19 @@ from roost_spawner.errors import ClusterUnreachable
 from roost_spawner.proof import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from roost_spawner.sessions import Session
     from roost_spawner.spawner import RoostSpawner
+
+
+# None in sys.modules makes an import raise ModuleNotFoundError (Python's reference, "The module
+# cache").
+_WITHOUT = """\
+import runpy, sys
+sys.modules.update(dict.fromkeys({skips!r}))
+runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
+"""
 
 
 async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]:
@@ -46,9 +55,9 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         # The session can do without; its agent asks again.
         spawner.log.warning("No access tokens for session %s yet: %s", record.mark, error)
         tokens = {}
-    program = [record.python, "-m", "jupyterhub.singleuser"]
     own = list(spawner.cmd)
-    argv = program if own == ["jupyterhub-singleuser"] else own
+    usual = own == ["jupyterhub-singleuser"]
+    argv = server_command(record.python, spawner.server_skips) if usual else own
     ports = spawner.engine.site.ports
     files = {str(path): str(text) for path, text in spawner.session_files.items()}
     env = {name: str(value) for name, value in spawner.get_env().items()}
@@ -69,6 +78,22 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         "ends_in": ends_in(record.ends_at),
     }
     return bundle if session.agent_version >= 2 else compat.for_first_agent(bundle)
+
+
+def server_command(python: str, skips: Sequence[str]) -> list[str]:
+    """Return the command that starts a single-user server, without its arguments.
+
+    Parameters
+    ----------
+    python
+        Interpreter on the node.
+    skips
+        Modules that cannot be imported in the server's process, as if they were not installed.
+        Kernels have them.
+    """
+    if not skips:
+        return [python, "-m", "jupyterhub.singleuser"]
+    return [python, "-c", _WITHOUT.format(skips=list(skips))]
 
 
 def ends_in(ends_at: float) -> int | None:

@@ -99,6 +99,14 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         config=True,
         help="Variables of every session's server. One named *_PATH goes before what is there.",
     )
+    server_skips = List(
+        Unicode(),
+        ["rfc3987_syntax"],
+        config=True,
+        help="Optional modules that the single-user server's own process does without, since their "
+        "import costs more than they give: rfc3987_syntax builds a parser for half a second, with "
+        "which jsonschema would check the formats iri and iri-reference. Kernels have them.",
+    )
     build_cluster = staticmethod(build_cluster)
 
     _selection: Selection | None = None
