@@ -25,6 +25,7 @@ import asyncio
 import hmac
 import json
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import batchspawner.api
@@ -35,8 +36,8 @@ from jupyterhub.scopes import define_custom_scopes, has_scope
 from roost_shepherd.errors import ShepherdError
 from tornado import web
 
-from roost_spawner import compat, intake
-from roost_spawner.bootstrap import agent_source
+from roost_spawner import agent_archive, compat, intake
+from roost_spawner.bundle import ends_in
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
 from roost_spawner.proof import Crowded, NotYet, digest, prove
@@ -221,24 +222,25 @@ class AgentHandler(_Handler):
 
     def get(self, sha256: str) -> None:
         """Send the agent that the bootstrap has pinned: ours, or one of a hub before us."""
-        source, current = agent_source()
-        if sha256 != current:
-            older = self._older(sha256)
-            if older is None:
-                raise web.HTTPError(404, "This hub has another version of the agent.")
-            source = older
+        source = agent_archive.find(self._folder(), sha256)
+        if source is None:
+            raise web.HTTPError(404, "This hub has another version of the agent.")
         self.set_header("Content-Type", "text/x-python; charset=utf-8")
         self.set_header("Cache-Control", "public, max-age=86400, immutable")
         self.finish(source)
 
-    def _older(self, sha256: str) -> bytes | None:  # noqa: ARG002 - soon
-        return None
+    def _folder(self) -> Path | None:
+        self._recovered("")
+        # Where there is no session, nobody waits for an agent of an earlier hub either.
+        folders = (getattr(session.host, "agent_folder", "") for session in registry)
+        return next((Path(folder) for folder in folders if folder), None)
 
 
 class BundleHandler(_Handler):
     """What the job needs, for the job alone."""
 
     _proving: asyncio.Task[None] | None = None
+    _gone = False
 
     async def post(self, session_id: str) -> None:
         """Hand the bundle out to who proves to be the job."""
@@ -250,7 +252,10 @@ class BundleHandler(_Handler):
             self._proving = asyncio.ensure_future(proof)
             await self._proving
         except asyncio.CancelledError:
-            return  # nobody is there any more
+            if not self._gone:
+                raise
+            self.set_status(499, "Nobody waits any more")
+            return
         except Crowded:
             self.again(status=429, seconds=2)
             return
@@ -266,7 +271,9 @@ class BundleHandler(_Handler):
             return
         # The session may have ended while the caller waited.
         self.session(session_id)
-        session.agent_version = compat.agent_version(self.request.headers.get("User-Agent", ""))
+        session.agent_version = (
+            compat.agent_version(self.request.headers.get("User-Agent", "")) or 2
+        )
         session.say(65, "The job has proved itself; the server starts.")
         try:
             bundle = await session.host.bundle(session)
@@ -279,6 +286,7 @@ class BundleHandler(_Handler):
     def on_connection_close(self) -> None:
         """Wait for nobody's proof."""
         super().on_connection_close()
+        self._gone = True
         if self._proving is not None:
             self._proving.cancel()
 
@@ -294,7 +302,7 @@ class ReadyHandler(_Handler):
             raise web.HTTPError(403, "This session is ready already.")
         session.say(90, "The server answers.")
         session.update(port=body["port"], ready=True, started=True)
-        self.answer()
+        self.answer(ends_in=ends_in(session.record.ends_at))
 
 
 class TokensHandler(_Handler):
@@ -309,7 +317,7 @@ class TokensHandler(_Handler):
         except ShepherdError as error:
             self.again(error.sentence, seconds=5)
             return
-        self.answer(tokens=tokens)
+        self.answer(tokens=tokens, ends_in=ends_in(session.record.ends_at))
 
 
 class EventHandler(_Handler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 
 import pytest
@@ -36,6 +37,20 @@ async def test_the_agent_is_served_by_its_hash_only(hub):
     assert (code, answer["text"]) == (200, source.decode())
     code, _ = await hub.fetch("GET", f"api/{PREFIX}agent/{'0' * 64}.py", token=None)
     assert code == 404
+
+
+async def test_the_agents_of_earlier_hubs_are_served_and_only_those_whole(hub, tmp_path):
+    session = await hub.submitted()
+    session.host.agent_folder = str(tmp_path)
+    older, cut = b"print('an older agent')\n", b"print('half an"
+    digest, lost = (hashlib.sha256(text).hexdigest() for text in (older, cut + b" agent')"))
+    (tmp_path / f"{digest}.py").write_bytes(older)
+    (tmp_path / f"{lost}.py").write_bytes(cut)
+    code, answer = await hub.fetch("GET", f"api/{PREFIX}agent/{digest}.py", token=None)
+    assert (code, answer["text"]) == (200, older.decode())
+    code, answer = await hub.fetch("GET", f"api/{PREFIX}agent/{lost}.py", token=None)
+    assert (code, set(answer)) == (404, {"status", "message"})
+    assert agent_source()[1] != digest
 
 
 async def test_the_job_gets_the_bundle_and_may_ask_again_until_ready(hub):

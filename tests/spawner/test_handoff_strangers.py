@@ -25,19 +25,23 @@ def quick(monkeypatch):
     quiet._seen.clear()
 
 
+def door(hub):
+    return "127.0.0.1", hub.app.hub.port
+
+
 HUNDRED_MB = 100_000_000
 
 
 @pytest.mark.parametrize("what", ["bundle", "ready", "nowhere", "bundle/nowhere"])
 async def test_a_hundred_megabytes_are_refused_at_their_announcement(hub, what):
     session = await hub.submitted()
-    request = head(session, f"Content-Length: {HUNDRED_MB}", what=what)
-    answer, _ = await talk(hub, request)
+    request = head(session.record.id, f"Content-Length: {HUNDRED_MB}", what=what)
+    answer, _ = await talk(door(hub), request)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"Connection: close" in answer
     assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"status", "message"}
     # And who sends them all the same does not get far: what the kernels hold, not what we do.
-    _, sent = await talk(hub, request, b"x" * 65536, HUNDRED_MB)
+    _, sent = await talk(door(hub), request, b"x" * 65536, HUNDRED_MB)
     assert sent < 20_000_000
 
 
@@ -52,13 +56,13 @@ async def test_chunks_without_an_end_are_refused_at_the_limit_and_not_kept(hub):
         take(self, chunk)
         assert len(self._body) <= MAX_BODY
 
-    request = head(session, "Transfer-Encoding: chunked")
+    request = head(session.record.id, "Transfer-Encoding: chunked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Handler, "data_received", count)
-        answer, _ = await talk(hub, request, b"1000\r\n" + b"x" * 4096 + b"\r\n", HUNDRED_MB)
+        answer, _ = await talk(door(hub), request, b"1000\r\n" + b"x" * 4096 + b"\r\n", HUNDRED_MB)
     assert not answer or answer.startswith(b"HTTP/1.1 413 ")
     assert MAX_BODY < received <= 2 * MAX_BODY
-    answer, _ = await talk(hub, request + b"ffffff\r\n")
+    answer, _ = await talk(door(hub), request + b"ffffff\r\n")
     assert answer.startswith(b"HTTP/1.1 4")
 
 
@@ -68,8 +72,8 @@ async def test_chunks_within_the_limit_are_a_body_like_any_other(hub):
     hub.pool.start(session.record.job_id, digest)
     body = json.dumps({"key": key}).encode()
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    request = head(session, "Transfer-Encoding: chunked", "Connection: close")
-    answer, _ = await talk(hub, request + chunks)
+    request = head(session.record.id, "Transfer-Encoding: chunked", "Connection: close")
+    answer, _ = await talk(door(hub), request + chunks)
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
@@ -77,7 +81,9 @@ async def test_chunks_within_the_limit_are_a_body_like_any_other(hub):
 async def test_a_length_that_is_none_is_refused_without_a_word_in_the_log(hub, length, caplog):
     session = await hub.submitted()
     caplog.clear()
-    answer, _ = await talk(hub, head(session, f"Content-Length: {length}") + b"{}" * 10)
+    answer, _ = await talk(
+        door(hub), head(session.record.id, f"Content-Length: {length}") + b"{}" * 10
+    )
     assert not answer or answer.startswith(b"HTTP/1.1 4")
     assert not [line for line in caplog.records if line.levelname == "ERROR"]
 
@@ -86,7 +92,7 @@ async def test_a_slow_body_is_cut_off_with_408(hub, monkeypatch):
     monkeypatch.setattr("roost_spawner.handoff.BODY_TIMEOUT", 0.3)
     session = await hub.submitted()
     began = time.monotonic()
-    answer, _ = await talk(hub, head(session, "Content-Length: 90") + b"{")
+    answer, _ = await talk(door(hub), head(session.record.id, "Content-Length: 90") + b"{")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert time.monotonic() - began < 5
 
@@ -95,7 +101,7 @@ async def test_a_body_that_drips_has_no_more_time_than_one_that_stands_still(hub
     monkeypatch.setattr("roost_spawner.handoff.BODY_TIMEOUT", 0.3)
     session = await hub.submitted()
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.app.hub.port)
-    writer.write(head(session, "Content-Length: 9000"))
+    writer.write(head(session.record.id, "Content-Length: 9000"))
 
     async def drip():
         with contextlib.suppress(OSError):
@@ -237,7 +243,7 @@ async def test_nobodys_proof_is_waited_for(hub, monkeypatch):
     session = await hub.submitted()
     _, writer = await asyncio.open_connection("127.0.0.1", hub.app.hub.port)
     body = json.dumps({"key": new_key()[0]}).encode()
-    writer.write(head(session, f"Content-Length: {len(body)}") + body)
+    writer.write(head(session.record.id, f"Content-Length: {len(body)}") + body)
     await settles(lambda: looks._callers == looks._patient == 1)
     writer.close()
     await settles(lambda: looks._callers == looks._patient == 0)

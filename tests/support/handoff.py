@@ -24,19 +24,19 @@ async def proved(hub, user="alice", server=""):
     return session, key, bundle["env"]["JUPYTERHUB_API_TOKEN"]
 
 
-def head(session, *headers, what="bundle", method="POST"):
+def head(session_id, *headers, what="bundle", host="x"):
     lines = [
-        f"{method} /hub/api/{PREFIX}sessions/{session.record.id}/{what} HTTP/1.1",
-        "Host: x",
+        f"POST /hub/api/{PREFIX}sessions/{session_id}/{what} HTTP/1.1",
+        f"Host: {host}",
         "Content-Type: application/json",
         *headers,
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-async def talk(hub, request, body=b"", most=0):
+async def talk(where, request, body=b"", most=0, *, tls=None, limit=10):
     """Send as much of a body as is taken; return the answer, and how much that was."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", hub.app.hub.port)
+    reader, writer = await asyncio.open_connection(*where, ssl=tls)
     sent = 0
     answer = asyncio.ensure_future(reader.read())
     try:
@@ -48,7 +48,7 @@ async def talk(hub, request, body=b"", most=0):
     except OSError:
         pass
     try:
-        return await asyncio.wait_for(answer, 10), sent
+        return await asyncio.wait_for(answer, limit), sent
     except ConnectionResetError:
         return b"", sent
     finally:
