@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
 import secrets
 import time
 
+import aiohttp
 import pytest
 from roost_spawner.bootstrap import agent_source, bootstrap_code
 from roost_spawner.clusters.base import JobRequest, Launcher, Resources
 from roost_spawner.clusters.slurm.submit import script
 from roost_spawner.handoff import PREFIX
 
+from testbed.demo.person import Refused
 from tests.support.broker import BrokerTalk
 from tests.support.condor import PoolTalk
 from tests.support.handoff import head, new_key, talk
@@ -37,6 +40,7 @@ async def alice(person):
     found = person("alice")
     await found.login()
     yield found
+    await settled(found)
     for server in ("", "two"):
         await found.stop(server)
 
@@ -55,6 +59,20 @@ async def ready(someone, server=""):
         if event.get("ready"):
             return
     raise AssertionError("the progress stream ended early")
+
+
+async def settled(someone, limit=90):
+    """Wait until the hub has made up its mind about a person's servers, after a restart too."""
+    end = time.monotonic() + limit
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, ValueError, Refused):
+            await someone.login()
+            status, user = await someone.api("GET", f"users/{someone.name}")
+            servers = user.get("servers") or {}
+            if status == 200 and all(s["pending"] != "check" for s in servers.values()):
+                return servers
+        assert time.monotonic() < end, "the hub has not settled"
+        await asyncio.sleep(0.5)
 
 
 async def lives(someone, server=""):
@@ -288,6 +306,7 @@ async def test_a_restarted_hub_adopts_no_copy_of_a_mark(testbed, mallory, alice,
         if alices_own:
             found = await mallory.until(lambda: is_ready(mallory.record("alice")), 90)
             assert found["job_id"] == record["job_id"] != copy
+            assert (await settled(alice))[""]["ready"]
             assert await lives(alice)
         else:
             await mallory.until(lambda: is_over(mallory.records("alice"), record), 90)
@@ -351,6 +370,7 @@ async def test_a_restarted_hub_adopts_no_copy_of_a_comment_on_slurm(testbed, mal
         await mallory.start("hub")
         found = await mallory.until(lambda: is_ready(mallory.record("alice")), 90)
         assert found["job_id"] == record["job_id"] != copy
+        assert (await settled(alice))[""]["ready"]
         assert await lives(alice)
 
         def ended():
