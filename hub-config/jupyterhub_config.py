@@ -60,6 +60,7 @@ c.JupyterHub.named_server_limit_per_user = 5
 # To the pending page soon, yet late enough for a refused choice to be the answer to the click.
 c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0.3}
 c.RoostSpawner.default_url = "/lab"
+c.RoostSpawner.agent_folder = str(STATE / "agents")  # jobs in the queue outlive upgrades of the hub
 c.RoostSpawner.http_timeout = 60
 
 # -- the culler, with the least that it needs ------------------------------------------------------
