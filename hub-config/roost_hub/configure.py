@@ -13,6 +13,8 @@ from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
 
+from roost_hub import startup
+
 if TYPE_CHECKING:
     from roost_spawner.site.models import Site
     from traitlets.config import Config
@@ -69,4 +71,5 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     # A session that was starting when the hub went away cannot come up before the hub answers its
     # agent: do not wait for it.
     hub.init_spawners_timeout = hub.get("init_spawners_timeout", 1)
+    startup.schedule(site_file)
     return site

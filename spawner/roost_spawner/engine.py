@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from roost_spawner.errors import SiteError
+from roost_shepherd.errors import ShepherdError
+
+from roost_spawner.errors import RoostError, SiteError
+from roost_spawner.reaper import Reaper
 from roost_spawner.sessions import registry
 from roost_spawner.site.loader import SiteFile
 from roost_spawner.site.models import HTCondorCluster, SlurmCluster
@@ -88,6 +91,9 @@ class Engine:
         self._clusters: dict[str, tuple[HTCondorCluster | SlurmCluster, Cluster]] = {}
         self._watchers: dict[str, Watcher] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._warming: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.recovered = False
+        """Whether every session that the database knows has been taken up."""
 
     @property
     def site(self) -> Site:
@@ -124,8 +130,42 @@ class Engine:
     def watcher(self, name: str) -> Watcher:
         """Return the one watcher of a cluster."""
         if name not in self._watchers:
-            self._watchers[name] = Watcher(name, lambda: self.cluster(name), registry, self.log)
+            self._watchers[name] = Watcher(
+                name,
+                lambda: self.cluster(name),
+                registry,
+                self.log,
+                pauses=lambda: (self.site.watch.moving, self.site.watch.steady),
+                reaper=Reaper(
+                    self.site.hub_id,
+                    lambda: self.cluster(name),
+                    registry,
+                    self.shepherd,
+                    lambda: self.recovered,
+                    self.log,
+                ),
+            )
         return self._watchers[name]
+
+    def watch_all(self) -> None:
+        """Watch every cluster of the site file, whether it has a session or not."""
+        for name in self.site.clusters:
+            self.watcher(name).follow()
+
+    def warm(self, owner: str, name: str) -> None:
+        """Prepare a cluster for a user who is about to start something there; does not wait."""
+        key = (owner, name)
+        if key not in self._warming:
+            self._warming[key] = asyncio.ensure_future(self._warm(owner, name))
+            self._warming[key].add_done_callback(lambda _: self._warming.pop(key, None))
+
+    async def _warm(self, owner: str, name: str) -> None:
+        try:
+            cluster = self.cluster(name)
+            await asyncio.gather(cluster.warm(), self.cluster_token(owner, cluster))
+        except (RoostError, ShepherdError) as error:
+            # Whoever starts something is told by the start itself.
+            self.log.debug("Cluster %s is not prepared for %s: %s", name, owner, error)
 
     async def close(self) -> None:
         """Release clusters and watchers."""

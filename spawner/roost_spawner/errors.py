@@ -3,6 +3,7 @@
 * RoostError
   x ClusterError
     + ClusterUnreachable   (retryable: nobody answered; says nothing about any job)
+      - NotReached         (retryable: the call did not even arrive; it is safe to repeat)
     + ClusterRefused       (terminal: the scheduler answered no)
       - NotAuthorized      (terminal: it does not take this identity)
   x SessionError
@@ -32,6 +33,10 @@ class ClusterUnreachable(ClusterError):
     """Nobody answered in time.  Unknown is not dead: no job is judged by this."""
 
     retryable = True
+
+
+class NotReached(ClusterUnreachable):
+    """The call did not arrive: nothing was taken, and to call again does nothing twice."""
 
 
 class ClusterRefused(ClusterError):

@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import batchspawner.api
-from jupyterhub import orm
 from jupyterhub.apihandlers import APIHandler, default_handlers
 from jupyterhub.metrics import prometheus_log_method
 from jupyterhub.scopes import define_custom_scopes, has_scope
@@ -42,6 +41,7 @@ from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
 from roost_spawner.proof import Crowded, NotYet, digest, prove
 from roost_spawner.quiet import Quiet
+from roost_spawner.recovery import recover
 from roost_spawner.sessions import Session, registry
 
 if TYPE_CHECKING:
@@ -176,21 +176,13 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     def session(self, session_id: str) -> Session:
         """Return a session, or tell the agent that it is over."""
-        session = registry.get(session_id) or self._recovered(session_id)
+        session = registry.get(session_id)
+        if session is None:
+            recover(self.settings, self.db)  # an agent may be faster than a hub that starts
+            session = registry.get(session_id)
         if session is None or session.stopping or session.record.left or session.record.ended:
             raise web.HTTPError(HTTPStatus.GONE, "This session is over.")
         return session
-
-    def _recovered(self, session_id: str) -> Session | None:
-        """Load what the database knows, once after a start: an agent may be faster than the hub."""
-        if self.settings.get("roost_recovered"):
-            return None
-        self.settings["roost_recovered"] = True
-        users = self.settings["users"]
-        for spawner in self.db.query(orm.Spawner):
-            if (spawner.state or {}).get("sessions"):
-                users[spawner.user].spawners[spawner.name]  # loads its state
-        return registry.get(session_id)
 
     def speaks_for(self, session_id: str) -> Session:
         """Return a session if the caller has the token of its server."""
@@ -230,7 +222,7 @@ class AgentHandler(_Handler):
         self.finish(source)
 
     def _folder(self) -> Path | None:
-        self._recovered("")
+        recover(self.settings, self.db)
         # Where there is no session, nobody waits for an agent of an earlier hub either.
         folders = (getattr(session.host, "agent_folder", "") for session in registry)
         return next((Path(folder) for folder in folders if folder), None)

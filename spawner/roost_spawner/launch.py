@@ -6,18 +6,23 @@ import asyncio
 import math
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from roost_shepherd.errors import ShepherdError
+
+from roost_spawner.agent_archive import remember
 from roost_spawner.bootstrap import agent_source, bootstrap_code
 from roost_spawner.clusters.base import JobRequest, Launcher
-from roost_spawner.errors import ClusterError, ClusterRefused, RoostError
+from roost_spawner.errors import ClusterError, ClusterRefused, NotReached, RoostError
 from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, Wish, new_id, registry
 from roost_spawner.site.units import show_duration, show_memory
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Awaitable, Callable
 
     from roost_spawner.clusters.base import Resources
     from roost_spawner.engine import Engine
@@ -27,6 +32,11 @@ if TYPE_CHECKING:
 HANDOFF = "hub/api/roost/v1/"
 _LOOK_EVERY = 0.25
 _EXPLAIN_AFTER, _EXPLAIN_EVERY = 4.0, 10.0
+_AGAIN = 3.0
+"""Seconds between attempts to reach a scheduler that does not answer."""
+_CONNECT = 5.0
+_SEARCH = 45.0
+"""Seconds in which a job shows whose submit had no answer, or does not."""
 
 
 def _amounts(resources: Resources) -> str:
@@ -77,6 +87,8 @@ async def prepare(
         subject=grant.subject or "",
         python=profile.python or site.clusters[profile.cluster].python,
         workdir=profile.workdir,
+        prologue=site.prologue_of(profile),
+        environment=site.environment_of(profile),
         wishes={name: Wish(wish.audience, wish.scope) for name, wish in wishes.items()},
         needs_ticket=cluster.needs_ticket,
         token_hash=digest(server_token),
@@ -87,43 +99,101 @@ async def prepare(
     session.say(
         5, f"{profile.title}: asking {profile.cluster} for {_amounts(selection.resources)}."
     )
-    _, sha256 = agent_source()
+    sha256 = _pinned(host.agent_folder, engine.log)
     code = bootstrap_code(urljoin(site.hub_url, HANDOFF), record.id, sha256)
     launcher = Launcher(python=record.python, code=code, ticket=ticket)
-    return session, JobRequest(record.mark, selection.resources, launcher)
+    return session, JobRequest(record.mark, selection.resources, launcher, profile.extras)
+
+
+def _pinned(folder: str, log: logging.Logger) -> str:
+    """Return the hash of the agent that the job pins, kept for the hubs that come after us."""
+    try:
+        return remember(Path(folder))
+    except OSError as error:
+        log.warning("Jobs that wait while this hub is upgraded will be lost: %s", error)
+        return agent_source()[1]
 
 
 async def submit(
-    engine: Engine, session: Session, request: JobRequest, *, token: str, log: logging.Logger
+    engine: Engine,
+    session: Session,
+    request: JobRequest,
+    *,
+    token: Callable[[], Awaitable[str]],
+    log: logging.Logger,
 ) -> None:
     """Submit a session's job as its owner.  Runs to its end even if the start is cancelled.
+
+    A scheduler that cannot be reached is tried again until the session is stopped.  One that was
+    reached and did not answer may have taken the job: it is looked for, never submitted twice.
+
+    Parameters
+    ----------
+    engine
+        The hub's shared part.
+    session
+        The session.
+    request
+        Its job.
+    token
+        Returns the owner's token for the cluster.
+    log
+        The hub's log.
 
     Raises
     ------
     ClusterError
         If the cluster refuses, or does not answer.
+    ShepherdError
+        If the owner has no token.
     """
     record = session.record
     session.submitted_at = math.inf
     # The mark is kept before the job that bears it exists: a hub that dies in between finds it.
     session.update(submitting=True)
     try:
-        job_id = await engine.cluster(record.cluster).submit(request, token=token)
-    except ClusterRefused as error:
+        job_id = await _reach(engine, session, request, token)
+    except (ClusterRefused, NotReached, ShepherdError) as error:
         session.end(error.sentence)
         raise
-    except BaseException:
+    except BaseException as error:
         # Nobody said no: the job may be there.  The watcher looks for its mark.
         session.submitted_at = time.monotonic()
         engine.watcher(record.cluster).follow()
-        raise
-    session.submitted_at = time.monotonic()
-    session.update(job_id=job_id)
+        if not isinstance(error, ClusterError) or not await _turns_up(session, error):
+            raise
+        job_id = session.record.job_id
+    else:
+        session.submitted_at = time.monotonic()
+        session.update(job_id=job_id)
     if session.record.state is SessionState.PREPARING:
         session.update(state=SessionState.QUEUED)
     log.info("Session %s of %s is job %s", record.mark, record.account, job_id)
     session.say(15, f"Job {job_id} is in the queue of {record.cluster}.")
     engine.watcher(record.cluster).follow()
+
+
+async def _reach(
+    engine: Engine, session: Session, request: JobRequest, token: Callable[[], Awaitable[str]]
+) -> str:
+    """Submit, again and again while the scheduler cannot even be reached."""
+    while True:
+        value = await token()
+        if session.stopping:
+            raise NotReached("The start was cancelled before the job was submitted.")
+        try:
+            return await engine.cluster(session.record.cluster).submit(request, token=value)
+        except NotReached as error:
+            session.unreachable(f"{error.sentence} Your session starts as soon as it does.")
+        # Stopped meanwhile, the next round finds out.
+        await session.until(lambda _: session.stopping, _AGAIN)
+
+
+async def _turns_up(session: Session, error: ClusterError) -> bool:
+    """Wait until a job whose submit had no answer shows in the queue; whether it does."""
+    session.unreachable(f"{error.sentence} Whether it has your job will show when it does.")
+    await session.until(lambda record: bool(record.job_id) or record.over, _SEARCH)
+    return bool(session.record.job_id) and not session.record.over
 
 
 async def locate(engine: Engine, session: Session) -> None:
@@ -141,6 +211,20 @@ async def locate(engine: Engine, session: Session) -> None:
                 session.observe(view, time.monotonic())
         if not session.record.node:
             await asyncio.sleep(_LOOK_EVERY)
+
+
+async def reachable(session: Session) -> None:
+    """Wait until a session's server takes connections, or the session is over."""
+    node, port = session.record.node, session.record.port
+    while not session.record.over:
+        try:
+            async with asyncio.timeout(_CONNECT):
+                _, writer = await asyncio.open_connection(node, port)
+        except OSError:  # TimeoutError is one
+            await session.until(lambda record: record.over, _AGAIN)
+            continue
+        writer.close()
+        return
 
 
 async def explain(engine: Engine, session: Session, log: logging.Logger) -> None:

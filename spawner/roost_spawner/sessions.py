@@ -14,7 +14,8 @@ import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner import notices
+from roost_spawner.clusters.base import Cause, JobState, JobView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ Place = tuple[str, str]
 
 # A listing may show a job as it was a moment before its agent called us.
 _LISTING_LAG = 10.0
+_GONE_AFTER = 2
+"""Listings without the job after which it is gone."""
 
 
 class SessionState(enum.StrEnum):
@@ -149,6 +152,7 @@ class Verdict:
     why: str = ""
     over: bool = False
     """Whether the session is over though its job may still be there: remove the job."""
+    cause: Cause | None = None
 
 
 _PLAIN = {
@@ -163,17 +167,19 @@ def judge(record: Record, view: JobView) -> Verdict:
     """Return what the scheduler's view of the job means for the session.  Pure."""
     match view.state:
         case JobState.ENDED:
-            return Verdict(SessionState.ENDED, view.reason or "The job has ended.", over=True)
+            cause = view.cause or Cause.UNKNOWN
+            return Verdict(SessionState.ENDED, view.reason, over=True, cause=cause)
         case JobState.RUNNING:
             state = SessionState.RUNNING if record.ready else SessionState.STARTING
             return Verdict(state, view.reason)
         case JobState.HELD:
             reason = view.reason or "The batch system put the job on hold."
             # Released, it would start a second session; and a notebook never waits to be released.
-            return Verdict(SessionState.HELD, reason, over=True)
+            return Verdict(SessionState.HELD, reason, over=True, cause=view.cause or Cause.HELD)
         case JobState.QUEUED if record.started:
             reason = view.reason or "The node was taken back and the job went back to the queue."
-            return Verdict(SessionState.EVICTING, reason, over=True)
+            cause = view.cause or Cause.EVICTED
+            return Verdict(SessionState.EVICTING, reason, over=True, cause=cause)
         case JobState.QUEUED:
             return Verdict(SessionState.QUEUED, view.reason)
         case _:
@@ -189,6 +195,11 @@ class Host(Protocol):
 
     def session_over(self, session: Session) -> None:
         """Act on a session that is over: tell the hub, and see its job off."""
+        ...
+
+    @property
+    def agent_folder(self) -> str:
+        """Where the agents are kept that jobs have pinned."""
         ...
 
     def cluster(self, session: Session) -> Cluster:
@@ -227,6 +238,9 @@ class Session:
         self.host = host
         self.news: list[tuple[int, str]] = []
         """Progress in percent and words, each said once, for the pending page."""
+        self.notices: list[notices.Notice] = []
+        """What the people in it are warned of."""
+        self._warned: frozenset[int] = frozenset()
         self.reachable = True
         self.misses = 0
         self.submitted_at = 0.0
@@ -239,6 +253,8 @@ class Session:
         self.agent_version = 2
         """Of the agent that asked for the bundle, as it says."""
         self.explain_after = 0.0
+        self._seen: tuple[JobView | None, Record | None] = (None, None)
+        """The last view that was judged, and what it made of the record."""
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None
         self.notice: asyncio.Future[Any] | None = None
@@ -300,37 +316,57 @@ class Session:
         asked_at
             When the query began (``time.monotonic``): an older picture overrules nothing newer.
         """
-        self.reachable, self.misses = True, 0
+        self.reached()
+        self.misses = 0
         record = self.record
-        if record.ended:
+        # Nearly all of a thousand sessions have no news: nothing is judged twice.
+        seen, judged = self._seen
+        if record.ended or (judged is record and seen == view):
             return
         stale = asked_at < self.started_at + _LISTING_LAG
         if view.state is JobState.QUEUED and record.started and stale:
             return
         verdict = judge(record, view)
+        why = verdict.why
+        if not why and verdict.over:
+            # The agent may have said it better than the scheduler.
+            why = record.why if record.over else "The job has ended."
         runs = view.state in {JobState.STARTING, JobState.RUNNING}
         self.update(
             job_id=view.job_id,
             state=verdict.state,
-            why=verdict.why if verdict.why or not record.over else record.why,
+            why=why if why or not record.over else record.why,
+            cause=verdict.cause or record.cause,
             over=record.over or verdict.over,
             node=view.node or record.node,
             slot=view.slot or record.slot,
+            ends_at=view.ends_at or record.ends_at,
         )
-        if verdict.why and not record.ready:
-            self.say(20, verdict.why)
+        self._seen = (view, self.record)
+        if why and not record.ready:
+            self.say(20, why)
         if runs and not record.ready and view.node:
             node, slot = view.node.partition(".")[0], (view.slot or "").partition("@")[0]
             self.say(45, f"Your job runs on {node}{f', {slot}' if slot else ''}.")
 
-    def missed(self, asked_at: float) -> None:
-        """Take note that a successful listing did not show the job; twice means it is gone."""
-        self.reachable = True
+    def missed(self, asked_at: float) -> bool:
+        """Take note that a successful listing did not show the job; whether it is gone.
+
+        One listing may have been made before the job was in it; two say that there is none.
+        """
+        self.reached()
         if asked_at < self.submitted_at or self.record.ended:
-            return
+            return False
         self.misses += 1
-        if self.misses >= 2:
-            self.end("The batch system no longer knows the job: it has ended or was removed.")
+        return self.misses >= _GONE_AFTER
+
+    def reached(self) -> None:
+        """Take note that the scheduler answers."""
+        if not self.reachable:
+            self.reachable = True
+            if not self.record.ready:
+                self.say(0, f"{self.record.cluster} answers again.")
+            self.wake()
 
     def unreachable(self, sentence: str) -> None:
         """Take note that the scheduler does not answer.  Unknown is not dead."""
@@ -340,26 +376,40 @@ class Session:
                 self.say(0, sentence)
             self.wake()
 
+    def remind(self, at: float) -> None:
+        """Announce the end of the walltime when it is due (`at`: seconds since the epoch)."""
+        if not self.record.ready or self.record.over:
+            return
+        if due := notices.walltime(self.record.ends_at, self._warned, at):
+            mark, notice = due
+            self._warned |= {mark}
+            self.notices.append(notice)
+            self.wake()
+
     def event(
         self, kind: str, reason: str, log_tail: str, *, seconds_left: int | None = None
     ) -> None:
         """Take note of what the agent says happens to its server."""
         if kind == "evicting":
-            why = f"Your session is ending: {reason}."
-            if seconds_left is not None:
-                why = (
-                    "This node is needed for other work: "
-                    f"your session ends in {seconds_left} s. Save your work now."
-                )
-            self.update(state=SessionState.EVICTING, why=why)
+            notice = notices.evicting(seconds_left, time.time())
+            if all(notice.message != given.message for given in self.notices):
+                self.notices.append(notice)
+            self.update(state=SessionState.EVICTING, why=notice.message, cause=str(Cause.EVICTED))
             return
         why = f"Your session's {reason.removeprefix('the ')}."
         self.log_tail = log_tail
-        self.update(over=True, why=self.record.why if kind == "ended" and self.record.why else why)
+        known = self.record.why if kind == "ended" else ""
+        cause = Cause.FINISHED if kind == "ended" else Cause.FAILED
+        self.update(over=True, why=known or why, cause=self.record.cause or str(cause))
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, cause: Cause | None = None) -> None:
         """Take note that the scheduler confirmed: there is no job."""
-        self.update(state=SessionState.ENDED, over=True, why=self.record.why or why)
+        self.update(
+            state=SessionState.ENDED,
+            over=True,
+            why=self.record.why if self.record.over and self.record.why else why,
+            cause=self.record.cause or (cause or ""),
+        )
 
 
 class Registry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +28,7 @@ from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ClusterError, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
-from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve
+from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible
 from roost_spawner.sessions import Record, Session, SessionState, registry
 
 if TYPE_CHECKING:
@@ -88,6 +89,12 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         config=True,
         help="Variables of the hub's environment that its sessions get.",
     )
+    agent_folder = Unicode(
+        "agents",
+        config=True,
+        help="Where the hub keeps every version of the agent that a job in the queue may have "
+        "pinned. Must survive upgrades of the hub, like its database.",
+    )
     session_files = Dict(
         Unicode(),
         config=True,
@@ -111,6 +118,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     _selection: Selection | None = None
     _session: Session | None = None
+    _last: dict[str, Any] | None = None
 
     @default("options_form")
     def _options_form_default(self) -> Any:
@@ -154,6 +162,11 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """The session that is this server, if it has one."""
         return self._session
 
+    @property
+    def last_end(self) -> dict[str, Any] | None:
+        """How the session before ended that nobody stopped: ``why``, ``cause``, ``at``."""
+        return self._last
+
     def cluster(self, session: Session) -> Cluster:
         """Return the cluster that has a session's job."""
         return self.engine.cluster(session.record.cluster)
@@ -170,6 +183,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """Return the options form: a card for each profile that the user may use."""
         try:
             site = self.engine.site
+            for name in {p.cluster for p in visible(site, self._groups()).values()}:
+                self.engine.warm(self.user.name, name)
             return render_form(site, self._groups(), self._defaults(), self.user_options)
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
@@ -196,15 +211,16 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """Submit the session's job and wait until its server answers."""
         self.choose(self.user_options)
         selection = cast("Selection", self._selection)
+        self._last = None
         try:
             await self.shepherd.start()
+            self.engine.warm(self.user.name, selection.profile.cluster)
             session, request = await launch.prepare(
                 self.engine, selection, place=self.place, host=self, server_token=self.api_token
             )
             self._session = session
-            token = await self.engine.cluster_token(self.user.name, self.cluster(session))
         except ShepherdError as error:
-            raise self._failure(error, "token", 403) from None
+            raise self._failure(error, "token", 503 if error.retryable else 403) from None
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
         self.mem_limit = f"{selection.resources.memory_mib}M"
@@ -212,14 +228,26 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         # A task of its own: a start that is cancelled must not lose the id of a job that is just
         # being submitted.
         session.submission = asyncio.create_task(
-            launch.submit(self.engine, session, request, token=token.value, log=self.log)
+            launch.submit(
+                self.engine,
+                session,
+                request,
+                token=lambda: self._cluster_token(session),
+                log=self.log,
+            )
         )
         try:
             await asyncio.shield(session.submission)
+        except ShepherdError as error:
+            raise self._failure(error, "token", 503 if error.retryable else 403) from None
         except ClusterError as error:
             raise self._failure(error, "submit", 503 if error.retryable else 403) from None
         await session.until(lambda record: record.ready or record.over)
         return await self._address(session)
+
+    async def _cluster_token(self, session: Session) -> str:
+        token = await self.engine.cluster_token(session.record.account, self.cluster(session))
+        return token.value
 
     async def _address(self, session: Session) -> tuple[str, int]:
         await launch.locate(self.engine, session)
@@ -266,9 +294,14 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session = self._session
         if session is not None and not session.record.ready:
             await session.until(lambda record: record.ready or record.over, self.start_timeout)
-        if session is None or not session.record.ready:
+        if session is None or not session.record.ready or session.record.over:
+            # JupyterHub asks when it is restarted, and stops a server that does not answer in this
+            # time: this one never will.
+            self.http_timeout = 1
             return cast("str", await super().get_url())
         node, port = await self._address(session)
+        # What does not answer may come back: the batch system, not the network, says what is dead.
+        await launch.reachable(session)
         scheme = "https" if session.record.tls else "http"
         return cast("str", url_path_join(f"{scheme}://{node}:{port}", self.server.base_url))
 
@@ -294,8 +327,12 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     def session_over(self, session: Session) -> None:
         """Tell the hub that the server is no more, and see its job off."""
         session.farewell = asyncio.ensure_future(self._see_off(session))
-        if session is self._session and not session.stopping:
-            session.notice = asyncio.ensure_future(self.poll_and_notify())
+        if session is not self._session or session.stopping:
+            return
+        record = session.record
+        if record.ready:  # otherwise the start itself tells
+            self._last = {"why": record.why, "cause": record.cause, "at": time.time()}
+        session.notice = asyncio.ensure_future(self.poll_and_notify())
 
     async def _see_off(self, session: Session) -> None:
         await see_off(self.engine, session, self.log)
@@ -330,6 +367,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         sessions = registry.at(self.place)
         if sessions:
             state["sessions"] = [session.record.to_state() for session in sessions]
+        if self._last:
+            state["last_end"] = self._last
         return state
 
     def keep(self) -> None:
@@ -343,6 +382,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up the sessions that a hub before this one has left."""
         super().load_state(state)
+        self._last = state.get("last_end")
         for item in state.get("sessions", []):
             record = Record.from_state(item)
             session = registry.get(record.id)

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from roost_spawner.clusters.base import Cluster, JobView
+    from roost_spawner.reaper import Reaper
     from roost_spawner.sessions import Registry, Session
 
 _MAX_PAUSE = 30.0
+_SLICE = 200
+"""Sessions that are told of a listing before others get the event loop."""
 
 
 class Watcher:
-    """Asks one cluster for the jobs of this hub, for as long as there are any.
+    """Asks one cluster for the jobs of this hub.
 
     Parameters
     ----------
@@ -35,8 +38,10 @@ class Watcher:
         Where the sessions are.
     log
         The hub's log.
-    fast, slow
-        Seconds between queries while something starts or stops, and otherwise.
+    pauses
+        Returns the seconds between queries while something starts or stops, and otherwise.
+    reaper
+        Is shown what is left over.
     """
 
     def __init__(
@@ -46,34 +51,38 @@ class Watcher:
         registry: Registry,
         log: logging.Logger,
         *,
-        fast: float = 2.0,
-        slow: float = 15.0,
+        pauses: Callable[[], tuple[float, float]] = lambda: (2.0, 15.0),
+        reaper: Reaper | None = None,
     ) -> None:
         self.name = name
         self.queries = 0
         self._cluster = cluster
         self._registry = registry
         self._log = log
-        self._fast, self._slow = fast, slow
+        self._pauses = pauses
+        self._reaper = reaper
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._fates: dict[str, asyncio.Task[None]] = {}
         self._failures = 0
 
     def follow(self) -> None:
-        """Watch, if there is a session to watch; look soon, if it already does."""
+        """Watch; look soon, if it already does."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"roost-watch-{self.name}")
         self._wake.set()
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._task is not None:
-            self._task.cancel()
+        tasks = [task for task in (self._task, *self._fates.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
 
     async def _run(self) -> None:
-        while self._registry.on(self.name):
+        while self._registry.on(self.name) or self._reaper is not None:
             self._wake.clear()
             try:
                 await self.look()
@@ -81,13 +90,13 @@ class Watcher:
                 self._log.exception("The watcher of cluster %s stumbled", self.name)
                 self._failures += 1
             # Never more often than `fast`, however often somebody asks to look soon.
-            await asyncio.sleep(self._pause(self._fast))
-            rest = self._pause(self._slow) - self._pause(self._fast)
-            if rest > 0 and not self._moving():
+            fast, slow = (self._longer(pause) for pause in self._pauses())
+            await asyncio.sleep(fast)
+            if slow > fast and not self._moving():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), rest)
+                    await asyncio.wait_for(self._wake.wait(), slow - fast)
 
-    def _pause(self, usual: float) -> float:
+    def _longer(self, usual: float) -> float:
         return float(min(usual * 2 ** min(self._failures, 6), max(usual, _MAX_PAUSE)))
 
     def _moving(self) -> bool:
@@ -112,26 +121,43 @@ class Watcher:
         if self._failures:
             self._log.info("Cluster %s answers again", self.name)
         self._failures = 0
-        marks: dict[str, list[JobView]] = {}
-        for view in views.values():
-            marks.setdefault(view.mark or "", []).append(view)
-        for session in self._registry.on(self.name):
-            self._tell(session, views, marks, asked_at)
+        now = time.time()
+        for number, session in enumerate(self._registry.on(self.name), 1):
+            view = _job_of(session, views, asked_at)
+            if view is not None:
+                session.observe(view, asked_at)
+            elif session.missed(asked_at):
+                self._find_out(session)
+            session.remind(now)
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+        if self._reaper is not None:
+            self._reaper.show(views)
 
-    def _tell(
-        self,
-        session: Session,
-        views: Mapping[str, JobView],
-        marks: Mapping[str, list[JobView]],
-        asked_at: float,
-    ) -> None:
-        record = session.record
-        view = views.get(record.job_id) if record.job_id else None
-        if view is None:
-            # A hub that died between submit and commit finds its job by the mark.
-            found = [view for view in marks.get(record.mark, []) if record.rightful(view)]
-            view = found[0] if found and not record.job_id else None
-        if view is not None:
-            session.observe(view, asked_at)
-        else:
-            session.missed(asked_at)
+    def _find_out(self, session: Session) -> None:
+        """Ask the scheduler's records, once, how a job ended that the queue shows no more."""
+        key = session.record.id
+        if key not in self._fates:
+            self._fates[key] = asyncio.create_task(self._fate(session))
+            self._fates[key].add_done_callback(lambda _: self._fates.pop(key, None))
+
+    async def _fate(self, session: Session) -> None:
+        view = None
+        if session.record.job_id:
+            try:
+                view = await self._cluster().fate(session.record.job_id)
+            except ClusterError as error:
+                self._log.info("How job %s ended is not known: %s", session.record.job_id, error)
+        if view is not None and not view.state.alive and session.record.rightful(view):
+            session.observe(view, time.monotonic())
+        session.end("The batch system no longer knows the job: it has ended or was removed.")
+
+
+def _job_of(session: Session, views: Mapping[str, JobView], asked_at: float) -> JobView | None:
+    record = session.record
+    if record.job_id:
+        return views.get(record.job_id)
+    if asked_at < session.submitted_at:
+        return None  # its submit is under way
+    # A hub that died between submit and commit finds its job by the mark.
+    return next((view for view in views.values() if record.rightful(view)), None)

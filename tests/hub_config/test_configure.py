@@ -75,6 +75,6 @@ def test_the_shipped_configuration_runs(monkeypatch, tmp_path):
     exec(compile(source, "jupyterhub_config.py", "exec"), {"get_config": lambda: c})
     assert c.JupyterHub.spawner_class == "roost"
     assert c.IAMOAuthenticator.client_secret == "the iam-client-secret"
-    assert c.JupyterHub.hub_bind_url.startswith("http://127.0.0.1:")
+    assert c.JupyterHub.hub_bind_url.startswith("https://127.0.0.1:")
     scopes = c.JupyterHub.load_roles[0]["scopes"]
     assert not any("admin" in scope for scope in scopes)

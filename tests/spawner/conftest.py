@@ -126,6 +126,7 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     c.JupyterHub.spawner_class = type("Spawner", (RoostSpawner,), {"build_cluster": build})
     c.RoostSpawner.site_file = str(site_file)
+    c.RoostSpawner.agent_folder = str(site_file.with_name("agents"))
     c.RoostSpawner.cmd = [sys.executable, "-c", SERVER]
     c.RoostSpawner.start_timeout = 60
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from roost_spawner.clusters.base import JobState
-from roost_spawner.errors import ClusterRefused
+from roost_spawner.clusters.base import Cause, JobState
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotReached
 from roost_spawner.sessions import registry
 
 pytestmark = pytest.mark.hub
@@ -88,15 +88,52 @@ async def test_a_refused_submit_is_told_and_leaves_nothing(hub):
     assert hub.spawner().get_state() == {}
 
 
-async def test_a_submit_without_an_answer_is_found_by_its_mark_and_removed(hub):
-    hub.pool.lose_answer = True
+async def test_a_submit_without_an_answer_is_found_by_its_mark_and_goes_on(hub):
+    hub.pool.lose_answer = hub.pool.run_for_real = True
     await hub.spawn()
+    assert (await hub.settled())["ready"]
+    assert len(hub.pool.requests) == 1
+
+
+async def test_a_submit_without_an_answer_and_without_a_job_ends_the_start(hub):
+    hub.pool.refuse = ClusterUnreachable("The pool does not answer.")
+    session = await hub.spawn()
+    for _ in range(2):
+        await asyncio.sleep(0.05)
+        await hub.spawner().engine.watcher("pool").look()
     assert await hub.settled() is None
-    for _ in range(100):
-        if not hub.pool.jobs:
-            break
-        await asyncio.sleep(0.1)
+    assert "The pool does not answer." in (await hub.progress())[-1]["message"]
+    assert len(hub.pool.requests) == 1
+    assert session.record.ended
+
+
+async def test_a_cluster_that_cannot_be_reached_is_waited_for(hub, monkeypatch):
+    monkeypatch.setattr("roost_spawner.launch._AGAIN", 0.1)
+    hub.pool.run_for_real = True
+    hub.pool.refuse = NotReached("The pool cannot be reached.")
+    session = await hub.spawn()
+    await asyncio.sleep(0.5)
+    assert not session.record.over
+    assert len(hub.pool.requests) > 1
     assert hub.pool.jobs == {}
+    hub.pool.refuse = None
+    assert (await hub.settled())["ready"]
+    told = [message for _, message in session.news]
+    assert "The pool cannot be reached. Your session starts as soon as it does." in told
+    assert len(hub.pool.jobs) == 1
+
+
+async def test_a_start_that_waits_for_its_cluster_can_be_cancelled(hub, monkeypatch):
+    monkeypatch.setattr("roost_spawner.launch._AGAIN", 0.1)
+    hub.pool.refuse = NotReached("The pool cannot be reached.")
+    session = await hub.spawn()
+    await asyncio.sleep(0.3)
+    assert (await hub.fetch("DELETE", "api/users/alice/server"))[0] in (202, 204)
+    assert await hub.settled() is None
+    assert await session.until(lambda record: record.ended, 5)
+    asked = len(hub.pool.requests)
+    await asyncio.sleep(0.5)
+    assert len(hub.pool.requests) == asked
 
 
 async def test_a_held_job_ends_the_start_with_its_reason_and_is_removed(hub):
@@ -144,7 +181,25 @@ async def test_a_job_absent_from_two_listings_has_ended(hub):
     await watcher.look()
     assert await hub.spawner().poll() is None
     await watcher.look()
-    assert session.record.ended
+    assert await session.until(lambda record: record.ended, 5)
+    assert hub.pool.calls.count("fate") == 1
+
+
+async def test_a_job_that_left_the_queue_is_told_by_the_schedulers_records(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    view = hub.pool.jobs.pop("1.0")
+    hub.pool.fates["1.0"] = replace(
+        view, state=JobState.ENDED, reason="It used more than 1024 MiB.", cause=Cause.OUT_OF_MEMORY
+    )
+    for _ in range(2):
+        await hub.spawner().engine.watcher("pool").look()
+    assert await session.until(lambda record: record.ended, 5)
+    assert session.record.why == "It used more than 1024 MiB."
+    assert session.record.cause == "out-of-memory"
+    assert await hub.settled() is None
+    assert hub.spawner().last_end["why"] == "It used more than 1024 MiB."
 
 
 async def test_a_state_without_a_name_is_not_dead(hub):

@@ -262,6 +262,15 @@ class Profile(Model):
         return self.submit_commands or self.sbatch_options or {}
 
 
+class Watch(Model):
+    """How often each cluster is asked for the hub's jobs: one query, however many there are."""
+
+    moving: Annotated[Duration, Field(ge=1, le=60)] = 2
+    """While something starts or stops."""
+    steady: Annotated[Duration, Field(ge=1, le=600)] = 15
+    """Otherwise."""
+
+
 class Site(Model):
     """A whole site file."""
 
@@ -271,6 +280,7 @@ class Site(Model):
     ports: tuple[int, int] | None = None
     """Ports on the nodes, first and last; any free one, if left out."""
     tokens: dict[Name, TokenWish] = {}
+    watch: Watch = Watch()
     clusters: Annotated[dict[Name, Cluster], Field(min_length=1)]
     profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
 

@@ -1,0 +1,49 @@
+"""What people in a session are warned of before it ends.  Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+WALLTIME_WARNINGS = (15 * 60, 5 * 60)
+"""Seconds before the end of the walltime at which it is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence for the people in a session, said once."""
+
+    level: str
+    """``info`` or ``warning``."""
+    message: str
+    at: float
+    """Seconds since the epoch."""
+
+
+def evicting(seconds_left: int | None, at: float) -> Notice:
+    """Return the notice that a node is taken back."""
+    when = "very soon" if seconds_left is None else f"in {seconds_left} s"
+    words = f"This node is needed for other work: your session ends {when}. Save your work now."
+    return Notice("warning", words, at)
+
+
+def walltime(ends_at: float, told: frozenset[int], at: float) -> tuple[int, Notice] | None:
+    """Return the announcement that is due, with the mark that it belongs to.
+
+    Parameters
+    ----------
+    ends_at
+        End of the walltime, in seconds since the epoch; 0 while nobody knows.
+    told
+        Marks of :data:`WALLTIME_WARNINGS` that have been announced.
+    at
+        Now, in seconds since the epoch.
+    """
+    left = ends_at - at
+    passed = [mark for mark in WALLTIME_WARNINGS if 0 < left <= mark]
+    if not ends_at or not passed or min(passed) in told:
+        return None
+    minutes = max(1, math.ceil(left / 60))
+    plural = "" if minutes == 1 else "s"
+    words = f"This session's time is up in {minutes} minute{plural}. Save your work before."
+    return min(passed), Notice("warning", words, at)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from roost_spawner import notices
+
+pytestmark = pytest.mark.unit
+
+NONE = frozenset()
+
+
+@pytest.mark.parametrize(
+    ("left", "told", "minutes"),
+    [
+        (3600, NONE, None),
+        (901, NONE, None),
+        (900, NONE, 15),
+        (700, NONE, 12),
+        (700, {900}, None),
+        (300, {900}, 5),
+        (20, NONE, 1),
+        (20, {300}, None),
+        (0, NONE, None),
+        (-5, NONE, None),
+    ],
+)
+def test_the_walltime_is_announced_once_at_15_and_at_5_minutes(left, told, minutes):
+    due = notices.walltime(10_000 + left, frozenset(told), 10_000)
+    if minutes is None:
+        assert due is None
+    else:
+        plural = "" if minutes == 1 else "s"
+        assert f"in {minutes} minute{plural}." in due[1].message
+
+
+def test_an_unknown_end_is_not_announced():
+    assert notices.walltime(0, NONE, 10_000) is None
+
+
+def test_an_eviction_says_how_long_there_is():
+    assert "in 30 s" in notices.evicting(30, 1.0).message
+    assert "very soon" in notices.evicting(None, 1.0).message
