@@ -396,8 +396,8 @@ class Agent:
         """Whether the server answers HTTP on its base URL."""
         request = "GET " + self.base + "api HTTP/1.0\r\nHost: localhost\r\n\r\n"
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2.0) as plain:
-                probe = self.secured(plain) if self.has_tls() else plain
+            plain = socket.create_connection(("127.0.0.1", self.port), timeout=2.0)
+            with plain, self.secured(plain) if self.has_tls() else plain as probe:
                 probe.sendall(request.encode())
                 return probe.recv(16).startswith(b"HTTP/1.")
         except (OSError, ValueError):
@@ -422,7 +422,6 @@ class Agent:
         with open(self.tls_file("server.crt")) as file:
             mine = ssl.PEM_cert_to_DER_cert(file.read())
         if probe.getpeercert(binary_form=True) != mine:
-            probe.close()
             raise OSError("another server listens on port " + str(self.port))
         return probe  # type: ignore[no-any-return]
 
