@@ -38,7 +38,8 @@ async def talk(where, request, body=b"", most=0, *, tls=None, limit=10):
     """Send as much of a body as is taken; return the answer, and how much that was."""
     reader, writer = await asyncio.open_connection(*where, ssl=tls)
     sent = 0
-    answer = asyncio.ensure_future(reader.read())
+    # Not to the end: a proxy in between may keep the connection.
+    answer = asyncio.ensure_future(reader.read(65536))
     try:
         writer.write(request)
         while sent < most and not answer.done():
