@@ -29,6 +29,7 @@ from roost_spawner.errors import ClusterError, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible
+from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, registry
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     _selection: Selection | None = None
     _session: Session | None = None
+    _waiting: Session | None = None
+    """A session whose job waits in the queue since before the hub was restarted."""
     _last: dict[str, Any] | None = None
 
     @default("options_form")
@@ -161,6 +164,11 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     def session(self) -> Session | None:
         """The session that is this server, if it has one."""
         return self._session
+
+    @property
+    def waiting(self) -> Session | None:
+        """A session whose job has waited since before the hub was restarted."""
+        return self._waiting
 
     @property
     def last_end(self) -> dict[str, Any] | None:
@@ -208,7 +216,28 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     # -- start ---------------------------------------------------------------------------------
 
     async def start(self) -> tuple[str, int]:
-        """Submit the session's job and wait until its server answers."""
+        """Submit the session's job, or go on with one that waits, until its server answers."""
+        session = await self._go_on() or await self._begin()
+        await session.until(lambda record: record.ready or record.over)
+        return await self._address(session)
+
+    async def _go_on(self) -> Session | None:
+        """Take up the session that waits; None if there is none, or it never had a job."""
+        session, self._waiting = self._waiting, None
+        if session is None:
+            return None
+        self._session = session
+        session.update(token_hash=digest(self.api_token))
+        self._use_limits(session.record.memory_mib, session.record.cpus)
+        if not session.record.job_id:
+            await session.until(lambda record: bool(record.job_id) or record.over)
+        if session.record.job_id:
+            return session
+        registry.discard(session)
+        return None
+
+    async def _begin(self) -> Session:
+        """Submit a new session's job."""
         self.choose(self.user_options)
         selection = cast("Selection", self._selection)
         self._last = None
@@ -223,8 +252,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             raise self._failure(error, "token", 503 if error.retryable else 403) from None
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
-        self.mem_limit = f"{selection.resources.memory_mib}M"
-        self.cpu_limit = float(selection.resources.cpus)
+        self._use_limits(selection.resources.memory_mib, selection.resources.cpus)
         # A task of its own: a start that is cancelled must not lose the id of a job that is just
         # being submitted.
         session.submission = asyncio.create_task(
@@ -242,8 +270,11 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             raise self._failure(error, "token", 503 if error.retryable else 403) from None
         except ClusterError as error:
             raise self._failure(error, "submit", 503 if error.retryable else 403) from None
-        await session.until(lambda record: record.ready or record.over)
-        return await self._address(session)
+        return session
+
+    def _use_limits(self, memory_mib: int, cpus: int) -> None:
+        self.mem_limit = f"{memory_mib}M"
+        self.cpu_limit = float(cpus)
 
     async def _cluster_token(self, session: Session) -> str:
         token = await self.engine.cluster_token(session.record.account, self.cluster(session))
@@ -264,7 +295,15 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     # -- what the agent asks for ---------------------------------------------------------------
 
     async def bundle(self, session: Session) -> dict[str, Any]:
-        """Return what the agent needs to start the server."""
+        """Return what the agent needs to start the server.
+
+        Raises
+        ------
+        ClusterUnreachable
+            If it cannot be made yet.
+        """
+        if session is self._waiting:
+            raise ClusterUnreachable("The hub has just started and takes up its sessions.")
         return await make_bundle(self, session)
 
     async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
@@ -303,6 +342,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         # What does not answer may come back: the batch system, not the network, says what is dead.
         await launch.reachable(session)
         scheme = "https" if session.record.tls else "http"
+        # JupyterHub takes up host and port of this address after a restart, but not its scheme.
+        self.server.proto = scheme
         return cast("str", url_path_join(f"{scheme}://{node}:{port}", self.server.base_url))
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature
@@ -389,6 +430,9 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             if session is None:
                 session = Session(record, self.place, self)
                 registry.add(session)
+                if not (record.key_hash or record.over or record.ended):
+                    self._wait_for(session)
+                    continue
                 if record.over and not record.ended:
                     session.stopping = True
                     self.session_over(session)
@@ -398,6 +442,17 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 self._session = session
             if record.submitting and not record.ended:
                 self.engine.watcher(record.cluster).follow()
+
+    def _wait_for(self, session: Session) -> None:
+        """Keep a session whose job has not begun, for a start that goes on with it.
+
+        To JupyterHub it is a server that does not run: it could neither be stopped nor show its
+        progress while it is checked, as JupyterHub does with those that seem to run.
+        """
+        self._waiting = session
+        self.orm_spawner.server = None
+        if session.record.submitting:
+            self.engine.watcher(session.record.cluster).follow()
 
     def clear_state(self) -> None:
         """Let go of the session; its job's id stays until the scheduler confirmed its end."""
