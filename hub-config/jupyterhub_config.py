@@ -7,7 +7,6 @@ only the hub's account can read.
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from roost_hub.configure import configure
 
@@ -51,8 +50,6 @@ c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
 # The notebooks' certificates travel with the sessions' bundles: nothing is shared with the nodes.
 c.JupyterHub.internal_ssl = True
 c.JupyterHub.internal_certs_location = str(STATE / "internal-ssl")
-# The proxy checks certificates against the name that the browser asked for.
-c.JupyterHub.trusted_alt_names = [f"DNS:{urlsplit(HUB).hostname}"]
 
 # -- sessions -----------------------------------------------------------------------------------
 c.JupyterHub.allow_named_servers = True

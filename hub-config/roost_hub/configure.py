@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
@@ -66,6 +67,10 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
         "cluster_scopes",
         [*CLUSTER_SCOPES, *sorted(site.scopes() - set(CLUSTER_SCOPES))],
     )
+    # Under internal TLS the proxy checks certificates against the name that the browser asked for.
+    host = str(urlsplit(site.hub_url).hostname)
+    kind = "IP" if host.replace(".", "").isdigit() or ":" in host else "DNS"
+    _extend(hub, "trusted_alt_names", [f"{kind}:{host}"])
     # Sessions are jobs: they outlive the hub.
     hub.cleanup_servers = False
     # A session that was starting when the hub went away cannot come up before the hub answers its

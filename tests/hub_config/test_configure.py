@@ -37,6 +37,7 @@ def test_what_follows_from_the_site_file_is_set():
     assert "storage.read:/" in c.IAMOAuthenticator.cluster_scopes
     assert c.JupyterHub.extra_user_scopes == ["read:hub", "custom:roost:session!user"]
     assert c.RoostSpawner.site_file == str(SHIPPED)
+    assert c.JupyterHub.trusted_alt_names == ["DNS:hub.roost.test"]
     assert c.JupyterHub.cleanup_servers is False
     assert c.JupyterHub.init_spawners_timeout == 1
     assert Path(c.JupyterHub.template_paths[0], "spawn.html").is_file()
