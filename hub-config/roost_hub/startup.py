@@ -7,15 +7,21 @@ tokens fresh, whether or not a user opens a page.
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jupyterhub.app import JupyterHub
+from jupyterhub.utils import url_path_join
 from roost_spawner.engine import shared_engine
 from roost_spawner.recovery import recover
+from roost_spawner.sessions import registry
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 if TYPE_CHECKING:
     from roost_spawner.engine import Engine
+    from roost_spawner.sessions import Session
 
 _POLL = 0.2
 _tasks: set[asyncio.Task[None]] = set()
@@ -58,14 +64,39 @@ async def begin(app: Any, site_file: Path) -> Engine:
     """
     shepherd = app.authenticator.shepherd
     engine = shared_engine(site_file, shepherd, app.log, app.spawner_class.build_cluster)
-    found = recover(app.tornado_settings, app.db)
+    found = recover(app.tornado_application.settings, app.db)
     engine.recovered = True
     engine.watch_all()
     if found:
         app.log.info("Took up %d sessions", found)
     await shepherd.start()
+    for session in registry:
+        if getattr(session.host, "waiting", None) is session:
+            await _go_on(app, session)
     await _route(app)
     return engine
+
+
+async def _go_on(app: Any, session: Session) -> None:
+    """Ask the hub, as the user, to start the server whose job waits: it goes on with that job."""
+    user, server = session.place
+    owner = app.users[user]
+    scopes = [f"{scope}!server={user}/{server}" for scope in ("servers", "read:servers")]
+    token = owner.new_api_token(
+        note="A start that goes on after the hub was restarted", expires_in=60, scopes=scopes
+    )
+    parts = ["servers", quote(server, safe="")] if server else ["server"]
+    request = HTTPRequest(
+        url_path_join(app.hub.api_url, "users", quote(user, safe=""), *parts),
+        method="POST",
+        headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
+        body=json.dumps(owner.spawners[server].orm_spawner.user_options or {}),
+    )
+    answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+    if answer.code >= 300:
+        app.log.error("The start of %s's server cannot go on: HTTP %d", user, answer.code)
+        session.stopping = True
+        session.update(over=True)
 
 
 async def _route(app: Any) -> None:

@@ -28,7 +28,8 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
     call is answered 410 and it ends the job from inside, and the watcher sees it go.
     """
     if session.submission is not None:
-        await asyncio.wait([session.submission])
+        # What went wrong with it has been told to whom it concerned.
+        await asyncio.gather(session.submission, return_exceptions=True)
     if not session.record.submitting:
         session.end("It was never submitted.")
     pause = 1.0

@@ -90,6 +90,8 @@ async def prepare(
         prologue=site.prologue_of(profile),
         environment=site.environment_of(profile),
         wishes={name: Wish(wish.audience, wish.scope) for name, wish in wishes.items()},
+        memory_mib=selection.resources.memory_mib,
+        cpus=selection.resources.cpus,
         needs_ticket=cluster.needs_ticket,
         token_hash=digest(server_token),
         ticket_hash=digest(ticket) if ticket else "",

@@ -100,6 +100,8 @@ class Record:
     """Shell lines that run before the server: the admin's, as the site file had them."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that the profile adds to the server's."""
+    memory_mib: int = 0
+    cpus: int = 0
     tls: bool = False
     """Its server speaks internal TLS; a hub that turns it on later finds older ones without."""
 

@@ -25,7 +25,7 @@ from roost_spawner import handoff, launch
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens
 from roost_spawner.engine import Engine, build_cluster, shared_engine
-from roost_spawner.errors import ClusterError, RoostError
+from roost_spawner.errors import ClusterError, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible

@@ -27,7 +27,7 @@ def forget(hub, user="alice", server=""):
                 task.cancel()
     registry._sessions.clear()
     hub.app.users[user].spawners.pop(server)
-    hub.app.tornado_settings.pop("roost_recovered", None)
+    hub.app.tornado_application.settings.pop("roost_recovered", None)
 
 
 async def begin(hub):
@@ -61,6 +61,42 @@ async def test_sessions_are_taken_up_before_anybody_comes(hub):
     assert adopted is not None
     assert adopted is not session
     assert adopted.record.job_id == "1.0"
+
+
+@pytest.mark.parametrize("server", ["", "one"])
+async def test_a_start_that_was_pending_goes_on(hub, server):
+    session = await hub.submitted(server=server)
+    forget(hub, server=server)
+    await begin(hub)
+    adopted = registry.get(session.record.id)
+    _, model = await hub.fetch("GET", "api/users/alice")
+    assert model["servers"][server]["pending"] == "spawn"
+    hub.pool.tasks.append(asyncio.create_task(hub.pool._run("1.0", hub.pool.requests[0])))
+    assert (await hub.settled(server=server))["ready"]
+    assert hub.spawner(server=server).session is adopted
+    assert len(hub.pool.requests) == 1
+
+
+async def test_a_start_that_goes_on_can_be_cancelled(hub):
+    await hub.submitted()
+    forget(hub)
+    await begin(hub)
+    assert (await hub.fetch("DELETE", "api/users/alice/server"))[0] in (202, 204)
+    assert await hub.settled() is None
+    assert hub.pool.jobs == {}
+
+
+async def test_a_start_that_cannot_go_on_leaves_no_job(hub):
+    await hub.submitted()
+    forget(hub)
+    hub.app.tornado_application.settings["active_server_limit"] = -1
+    hub.app.tornado_application.settings["concurrent_spawn_limit"] = -1
+    await begin(hub)
+    for _ in range(50):
+        if not hub.pool.jobs:
+            break
+        await asyncio.sleep(0.1)
+    assert hub.pool.jobs == {}
 
 
 async def test_a_job_that_no_session_has_is_removed_after_two_looks(hub):
@@ -140,12 +176,13 @@ async def test_a_session_of_which_the_hub_had_not_even_the_job_id_is_adopted(hub
     assert set(hub.pool.jobs) == {"1.0"}
 
 
-async def test_a_session_killed_between_commit_and_submit_ends(hub):
+async def test_a_start_killed_between_commit_and_submit_begins_anew(hub):
     session = await hub.submitted()
     session.update(job_id="")
     hub.pool.jobs.clear()
     forget(hub)
     engine = await begin(hub)
-    adopted = registry.get(session.record.id)
+    hub.pool.run_for_real = True
     await look(engine, 2)
-    assert await adopted.until(lambda record: record.ended, 5)
+    assert (await hub.settled())["ready"]
+    assert registry.get(session.record.id) is None

@@ -284,29 +284,6 @@ async def test_many_sessions_cost_one_query(hub):
     assert hub.pool.calls == ["watch"]
 
 
-async def test_a_job_that_waited_while_the_hub_was_away_is_found_and_starts(hub, tmp_path):
-    """What a restarted hub has: the database, and nothing in memory."""
-    session = await hub.submitted()
-    old = hub.spawner()
-    start = old._spawn_future
-    kept = dict(old.orm_spawner.state)
-    registry._sessions.clear()
-    hub.app.users[old.user.orm_user].spawners.pop("")
-    fresh = hub.app.users["alice"].spawners[""]
-    assert fresh is not old
-    adopted = fresh.session
-    assert adopted is not None
-    assert adopted is not session
-    assert adopted.record.mark == session.record.mark
-    assert kept["job_id"] == fresh.job_id == session.record.job_id
-    assert fresh.api_token == ""
-    assert await fresh.poll() is None
-    hub.pool.tasks.append(asyncio.create_task(hub.pool._run("1.0", hub.pool.requests[0])))
-    assert await adopted.until(lambda record: record.ready, 10)
-    assert (await fresh.get_url()).startswith(f"http://127.0.0.1:{adopted.record.port}/user/alice")
-    start.cancel()
-
-
 async def test_a_job_whose_id_was_never_kept_is_found_by_its_mark_but_no_copy_of_it(hub):
     session = await hub.submitted()
     view = hub.pool.jobs["1.0"]
