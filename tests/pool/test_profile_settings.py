@@ -1,0 +1,75 @@
+"""What an admin adds to a profile, on the real pool, while the hub runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+pytestmark = pytest.mark.pool
+
+PLACES = {"pool": "slot: reserved", "cluster": "partition: gpu"}
+SITE_FILE = "/etc/roost/site.yaml"
+PROFILE = """
+  tuned-{cluster}:
+    title: Tuned
+    cluster: {cluster}
+    {place}
+    cpus: 1
+    memory: 1 GiB
+    walltime: 1h
+    workdir: /tmp
+    environment: {{FROM_SITE: "as it's written $HOME", HERE: "@ROOST_DIR@/x"}}
+    prologue: |
+      export FROM_PROLOGUE="$(id -un) in $PWD: $FROM_SITE"
+      {more}
+"""
+CELL = """
+import json, os
+names = ("FROM_SITE", "FROM_PROLOGUE", "HERE", "ROOST_STATUS_FILE")
+print(json.dumps({name: os.environ[name] for name in names}))
+"""
+
+
+@pytest.fixture
+async def add_profile(testbed):
+    """Return a function that adds a profile to the site file of the running hub."""
+    hub = testbed.hosts["hub"]
+    before = hub.read(SITE_FILE)
+
+    async def add(cluster: str, more: str = "") -> str:
+        profile = PROFILE.format(cluster=cluster, place=PLACES[cluster], more=more)
+        hub.write(SITE_FILE, before + profile)
+        await asyncio.sleep(1.2)  # the hub looks at its date once a second
+        return f"tuned-{cluster}"
+
+    yield add
+    hub.write(SITE_FILE, before)
+    await asyncio.sleep(1.2)
+
+
+@pytest.mark.parametrize("cluster", ["pool", "cluster"])
+async def test_prologue_and_variables_of_a_profile_reach_the_kernel(person, add_profile, cluster):
+    alice = person("alice")
+    await alice.login()
+    await alice.start(await add_profile(cluster))
+    try:
+        seen = json.loads((await alice.run(CELL))[-1])
+    finally:
+        await alice.stop()
+    assert seen["FROM_SITE"] == "as it's written $HOME"
+    assert seen["FROM_PROLOGUE"] == "alice in /tmp: as it's written $HOME"
+    assert seen["HERE"] == seen["ROOST_STATUS_FILE"].replace("status.json", "x")
+
+
+async def test_a_prologue_that_fails_shows_the_user_what_it_said(person, add_profile):
+    alice = person("alice")
+    await alice.login()
+    profile = await add_profile("pool", more="echo no module of that name; exit 3")
+    body = {"profile": profile}
+    status, _ = await alice.api("POST", "users/alice/server", body=body)
+    assert status == 202
+    said = " ".join([event["message"] async for event in alice.progress()])
+    assert "no module of that name" in said
+    assert "status 3 before it was ready" in said
