@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from roost_spawner.spawner import RoostSpawner
 
 
-# None in sys.modules makes an import raise ModuleNotFoundError (Python's reference, "The module
-# cache").
-_WITHOUT = """\
-import runpy, sys
+# PR_SET_PDEATHSIG (prctl(2)): where the batch system loses sight of a job whose agent was killed,
+# the server must not live on.  None in sys.modules makes an import raise ModuleNotFoundError
+# (Python's reference, "The module cache").
+_SERVER = """\
+import ctypes, runpy, sys
+try:
+    ctypes.CDLL(None).prctl(1, 15)
+except Exception:
+    pass
 sys.modules.update(dict.fromkeys({skips!r}))
 runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
 """
@@ -83,6 +88,8 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
 def server_command(python: str, skips: Sequence[str]) -> list[str]:
     """Return the command that starts a single-user server, without its arguments.
 
+    The server ends when the process does that started it.
+
     Parameters
     ----------
     python
@@ -91,9 +98,7 @@ def server_command(python: str, skips: Sequence[str]) -> list[str]:
         Modules that cannot be imported in the server's process, as if they were not installed.
         Kernels have them.
     """
-    if not skips:
-        return [python, "-m", "jupyterhub.singleuser"]
-    return [python, "-c", _WITHOUT.format(skips=list(skips))]
+    return [python, "-c", _SERVER.format(skips=list(skips))]
 
 
 def ends_in(ends_at: float) -> int | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -36,6 +37,30 @@ def test_the_server_starts_as_a_module_does_and_without_what_it_skips(tmp_path, 
     first, second = done.stdout.splitlines()
     assert first == came
     assert second == "__main__ ['--port=1', '-x'] jupyterhub.singleuser.__main__"
+
+
+def test_the_server_does_not_outlive_its_agent(tmp_path):
+    package = tmp_path / "jupyterhub/singleuser"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "__main__.py").write_text(
+        "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
+    )
+    agent = (
+        "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(60)",
+        *server_command(sys.executable, []),
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", *agent], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        server = int(process.stdout.readline())
+        os.kill(server, 0)  # it lives
+        process.kill()
+        # Its end of the pipe is closed when it ends.
+        assert process.stdout.read() == ""
+    assert process.returncode == -9
 
 
 def test_the_walltime_that_is_left_is_relative_and_unknown_if_nobody_knows():
