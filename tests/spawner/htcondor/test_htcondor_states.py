@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.base import Cause, JobState
+from roost_spawner.clusters.htcondor import codes
 from roost_spawner.clusters.htcondor.states import view
 
 pytestmark = pytest.mark.unit
@@ -23,8 +24,8 @@ def ad(name):
     [
         ("idle", JobState.QUEUED, ""),
         ("running", JobState.RUNNING, ""),
-        ("evicted", JobState.ENDED, "moved off its node"),
-        ("node_shut_down", JobState.ENDED, "moved off its node"),
+        ("evicted", JobState.ENDED, "taken off its node"),
+        ("node_shut_down", JobState.ENDED, "taken off its node"),
         ("exited", JobState.ENDED, "status 3"),
         ("killed", JobState.ENDED, "signal 9"),
         ("removed_but_running", JobState.EVICTING, ""),
@@ -37,6 +38,52 @@ def test_a_captured_ad_has_its_state_and_says_why(name, state, words):
     assert found.state is state
     assert words in found.reason
     assert bool(found.reason) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("idle", None),
+        ("running", None),
+        ("evicted", Cause.EVICTED),
+        ("node_shut_down", Cause.EVICTED),
+        ("exited", Cause.FAILED),
+        ("killed", Cause.FAILED),
+        ("walltime_over", Cause.WALLTIME),
+        ("out_of_memory", Cause.OUT_OF_MEMORY),
+    ],
+)
+def test_a_captured_ad_has_its_cause(name, cause):
+    assert view(ad(name)).cause is cause
+
+
+def test_the_end_of_the_walltime_is_known_while_it_runs():
+    began = ad("running")["JobCurrentStartExecutingDate"]
+    found = view(ad("running") | {"RoostWalltime": 3600, "JobCurrentStartDate": began})
+    assert (found.started_at, found.ends_at) == (began, began + 3600)
+    assert view(ad("idle")).ends_at is None
+
+
+@pytest.mark.parametrize(
+    ("by", "words"), [("root", "An admin (root) has removed"), ("alice", "on your own behalf")]
+)
+def test_a_removal_by_hand_says_by_whom(by, words):
+    reason = f"via condor_rm (by user {by})"
+    found = view(ad("walltime_over") | {"RemoveReason": reason, "Owner": "alice"})
+    assert words in found.reason
+    assert found.cause is Cause.REMOVED
+
+
+def test_a_node_out_of_reach_is_no_eviction():
+    found = view(ad("evicted") | {"VacateReasonCode": 1008})
+    assert found.cause is Cause.NODE_LOST
+    assert found.reason == "The node was out of reach for too long."
+
+
+def test_every_code_of_the_manual_has_words():
+    assert set(codes.HOLDS) == set(range(1, 49))
+    assert set(codes.VACATES) == set(range(1000, 1020))
+    assert all(words.endswith(".") for _, words in codes.HOLDS.values())
 
 
 def test_a_running_job_shows_whose_it_is_and_where():

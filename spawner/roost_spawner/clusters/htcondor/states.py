@@ -1,14 +1,15 @@
 """From a job's ad to what the hub makes of it.  Pure.
 
-Codes are those of the HTCondor manual, appendix "Job ClassAd Attributes": JobStatus,
-HoldReasonCode, VacateReasonCode.
+JobStatus is that of the HTCondor manual, appendix "Job ClassAd Attributes".
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner.clusters.base import Cause, JobState, JobView
+from roost_spawner.clusters.htcondor import codes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ PROJECTION = (
     "RemoteHost",
     "StartdPrincipal",
     "JobCurrentStartExecutingDate",
+    "JobCurrentStartDate",
     "NumJobStarts",
     "HoldReason",
     "HoldReasonCode",
@@ -41,61 +43,13 @@ PROJECTION = (
 )
 """What a query asks the schedd for."""
 
+_NO_AGENT = 75
+"""EX_TEMPFAIL of sysexits(3), as the bootstrap ends."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
+_REMOVED_BY = re.compile(r"via condor_rm \(by user ([^)@\s]+)")
 
-_HOLDS = {
-    1: "Somebody put the notebook's job on hold.",
-    3: "A policy of the job put it on hold.",
-    4: "The job's credentials could not be used.",
-    6: "The node could not start the notebook's program.",
-    7: "The node could not open the job's output.",
-    8: "The node could not open the job's input.",
-    12: "A file could not be brought back from the node.",
-    13: "A file could not be brought to the node.",
-    14: "The job's working directory is not there on the node.",
-    15: "The job was submitted on hold.",
-    16: "The job's files are being brought to the access point.",
-    19: "The node could not prepare the job.",
-    21: "A policy of the node put the job on hold.",
-    22: "The access point could not write the job's log.",
-    23: "The access point has no account for you.",
-    26: "A policy of the access point put the job on hold.",
-    34: "The notebook used more than its slot has.",
-    35: "The container image could not be used.",
-    43: "A script before the job failed.",
-    44: "A script after the job failed.",
-    45: "The container image could not be started.",
-    46: "The notebook's time was up.",
-    47: "The notebook's time was up.",
-}
-_OUT_OF_MEMORY, _OUT_OF_DISK = 102, 104
-_NEEDED = "The node was needed for other work."
-_VACATES = {
-    # 1005 is what 23.9 gives for most: a job that ended at the node's SIGTERM.
-    1000: "A policy of the job ended it.",
-    1001: "A policy of the access point ended it.",
-    1002: "Its access point had a fault.",
-    1004: "Its owner or an admin ended it.",
-    1007: "The node had a fault.",
-    1008: "The node was out of reach for too long.",
-    1010: "An admin ended it on the node.",
-    1011: _NEEDED,
-    1012: "The node had a fault.",
-    1013: "The node was shut down.",
-    1014: "The node is being drained by an admin.",
-    1016: "The node was shut down.",
-    1018: _NEEDED,
-    1019: _NEEDED,
-}
-_EVICTED = "The notebook was moved off its node, and does not start a second time."
-_REMOVALS = (
-    # What the access point that we ship writes as the reason.
-    ("Roost: walltime over", "The notebook's time was up."),
-    ("Roost: not started in time", "No slot became free in time."),
-    ("Roost: evicted", _EVICTED),
-    ("Roost: held", "The job was put on hold, and has ended."),
-    ("PeriodicRemove", "The notebook's time was up, or its job could not go on."),
-)
+Told = tuple[Cause | None, str, str]
+"""Cause, sentence for the user, detail for the log."""
 
 
 def job_id(ad: Mapping[str, Any]) -> str:
@@ -106,8 +60,10 @@ def job_id(ad: Mapping[str, Any]) -> str:
 def view(ad: Mapping[str, Any]) -> JobView:
     """Return one job as its ad shows it."""
     state = _state(ad)
-    reason, detail = _reason(ad, state)
+    cause, reason, detail = _told(ad, state)
     slot, node = _place(ad)
+    began, limit = _number(ad, "JobCurrentStartDate"), _number(ad, "RoostWalltime")
+    live = state in {JobState.STARTING, JobState.RUNNING, JobState.SUSPENDED}
     return JobView(
         job_id=job_id(ad),
         state=state,
@@ -120,12 +76,20 @@ def view(ad: Mapping[str, Any]) -> JobView:
         key_hash=_text(ad, "RoostKeyHash"),
         reason=reason,
         detail=detail,
+        cause=cause,
+        started_at=_number(ad, "JobCurrentStartExecutingDate"),
+        ends_at=began + limit if live and began and limit else None,
     )
 
 
 def _text(ad: Mapping[str, Any], name: str) -> str | None:
     value = ad.get(name)
     return value if isinstance(value, str) else None
+
+
+def _number(ad: Mapping[str, Any], name: str) -> float | None:
+    value = ad.get(name)
+    return float(value) if isinstance(value, int) and value > 0 else None
 
 
 def _executed(ad: Mapping[str, Any]) -> bool:
@@ -160,49 +124,66 @@ def _place(ad: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return place, place.rpartition("@")[2] or None
 
 
-def _reason(ad: Mapping[str, Any], state: JobState) -> tuple[str, str]:
+def _told(ad: Mapping[str, Any], state: JobState) -> Told:
     status = ad.get("JobStatus")
     if status == REMOVED:
-        said = _text(ad, "RemoveReason") or ""
-        return next((words for part, words in _REMOVALS if part in said), ""), said
+        return _removal(ad)
     if status == COMPLETED:
         return _exit(ad)
     if state is JobState.HELD:
         return _hold(ad)
     if state is JobState.ENDED:
         return _eviction(ad)
-    return {
-        JobState.SUSPENDED: ("The node has paused the notebook.", ""),
-        JobState.UNKNOWN: ("", f"JobStatus {status!r} has no name here"),
-    }.get(state, ("", ""))
+    words = "The node has paused the notebook." if state is JobState.SUSPENDED else ""
+    unknown = f"JobStatus {status!r} has no name here" if state is JobState.UNKNOWN else ""
+    return None, words, unknown
 
 
-def _eviction(ad: Mapping[str, Any]) -> tuple[str, str]:
+def _removal(ad: Mapping[str, Any]) -> Told:
+    said = _text(ad, "RemoveReason") or ""
+    cause, words = next(
+        (told for part, told in codes.REMOVALS if part in said), (Cause.REMOVED, "")
+    )
+    by = _REMOVED_BY.search(said)
+    if by is not None and by[1] != ad.get("Owner"):
+        words = f"An admin ({by[1]}) has removed the job."
+    elif by is not None:
+        words = "The job was removed on your own behalf, with condor_rm."
+    return cause, words, said
+
+
+def _eviction(ad: Mapping[str, Any]) -> Told:
     code, said = ad.get("VacateReasonCode"), _text(ad, "VacateReason") or "no reason given"
-    words = _VACATES.get(code, "") if isinstance(code, int) else ""
-    return f"{_EVICTED} {words}".strip(), f"{said} (code {code})"
+    cause, words = codes.VACATES.get(code if isinstance(code, int) else 0, (Cause.EVICTED, ""))
+    if cause is Cause.EVICTED:
+        words = f"{codes.EVICTED} {words}".strip()
+    return cause, words, f"{said} (code {code})"
 
 
-def _hold(ad: Mapping[str, Any]) -> tuple[str, str]:
+def _hold(ad: Mapping[str, Any]) -> Told:
     code, sub = ad.get("HoldReasonCode"), ad.get("HoldReasonSubCode")
     said = _text(ad, "HoldReason") or ""
-    words = _HOLDS.get(code, "The job was put on hold.") if isinstance(code, int) else ""
-    resources = code in (21, 26, 34)
+    cause, words = codes.HOLDS.get(
+        code if isinstance(code, int) else 0, (Cause.HELD, "The job was put on hold.")
+    )
+    resources = code in codes.RESOURCE_HOLDS
     # Under cgroup v1 HTCondor 23.9 gives no subcode, but says it.
-    if resources and (sub == _OUT_OF_MEMORY or (sub == 0 and "memory limit" in said)):
+    if resources and (sub == codes.OUT_OF_MEMORY or (sub == 0 and "memory limit" in said)):
         limit = ad.get("MemoryProvisioned")
-        words = "The notebook used more memory than its slot has"
+        cause, words = Cause.OUT_OF_MEMORY, "The notebook used more memory than its slot has"
         words += f" ({limit} MiB)." if isinstance(limit, int) else "."
-    elif resources and sub == _OUT_OF_DISK:
-        words = "The notebook used more disk than its slot has."
-    return words or "The job was put on hold.", f"{said} (code {code}, subcode {sub})"
+    elif resources and sub == codes.OUT_OF_DISK:
+        cause, words = Cause.OUT_OF_DISK, "The notebook used more disk than its slot has."
+    return cause, words, f"{said} (code {code}, subcode {sub})"
 
 
-def _exit(ad: Mapping[str, Any]) -> tuple[str, str]:
+def _exit(ad: Mapping[str, Any]) -> Told:
     if ad.get("ExitBySignal") is True:
         number = ad.get("ExitSignal")
-        return f"The notebook's program was ended by signal {number}.", ""
+        return Cause.FAILED, f"The notebook's program was ended by signal {number}.", ""
     code = ad.get("ExitCode")
     if code in (0, None):
-        return "", ""
-    return f"The notebook's program ended with status {code}.", ""
+        return Cause.FINISHED, "", ""
+    if code == _NO_AGENT:
+        return Cause.FAILED, "The node could not load the session's agent from the hub.", ""
+    return Cause.FAILED, f"The notebook's program ended with status {code}.", ""

@@ -8,12 +8,47 @@ from typing import TYPE_CHECKING
 from roost_spawner.clusters.base import SlotClass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from roost_spawner.clusters.base import JobRequest
 
 VACATE_TIME = 30
 """Seconds between SIGTERM and SIGKILL that a session asks for."""
+# Commands that an admin may add for a profile: what they do stays within the job and its match.
+# Everything else is either ours (what runs, how it ends, what it proves) or makes the access point
+# act for the user (files, logs, notifications).  HTCondor's commands know no upper and lower case.
+EXTRA_COMMANDS = frozenset(
+    (
+        "accounting_group",
+        "batch_name",
+        "concurrency_limits",
+        "cuda_version",
+        "gpus_maximum_capability",
+        "gpus_minimum_capability",
+        "gpus_minimum_memory",
+        "gpus_minimum_runtime",
+        "job_machine_attrs",
+        "nice_user",
+        "priority",
+        "rank",
+        "request_disk",
+        "require_gpus",
+        "requirements",
+        "stack_size",
+        "use_oauth_services",
+        "want_graceful_removal",
+    )
+)
+_ATTRIBUTE = re.compile(r"(?:\+|my\.)([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
+# Attributes that would undo what we say with commands, or what the access point decides.
+_OUR_ATTRIBUTES = re.compile(
+    r"roost.*|isroostnotebook|want(?:remoteupdates|ioproxy)|owner|user|ntdomain|requirements|"
+    r"cmd|args|arguments|env|environment|iwd|in|out|err|jobstatus|jobuniverse|leavejobinqueue|"
+    r"(?:periodic|onexit).*|.*vacate.*|joblease.*|auth.*|acct.*|accounting.*|transfer.*|"
+    r"requestcpus|requestmemory|requestgpus|x509.*|filesystemdomain|numjobstarts|"
+    r"jobcurrentstart.*|clusterid|procid|.*notify.*|.*hook.*|.*script.*",
+    re.IGNORECASE,
+)
 _MARK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[A-Za-z0-9_-]{8,64}")
 
 
@@ -64,7 +99,63 @@ def description(request: JobRequest) -> dict[str, str]:
         found["My.IsRoostNotebook"] = "true"
     if wish.account:
         found["accounting_group"] = wish.account
+    for name, value in request.extras.items():
+        if problem := extras_problem({name: value}):
+            raise ValueError(problem)
+        if name.lower() == "requirements":
+            found["requirements"] += f" && ({value})"
+        else:
+            attribute = _ATTRIBUTE.fullmatch(name)
+            found[f"My.{attribute[1]}" if attribute else name.lower()] = value
     return found
+
+
+def extras_problem(extras: Mapping[str, str]) -> str | None:
+    """Return what is wrong with raw submit commands of a profile, in a sentence; None if nothing.
+
+    Parameters
+    ----------
+    extras
+        Submit commands (``condor_submit`` manual page) and ``+Attribute`` or ``My.Attribute``,
+        by name.
+    """
+    seen: set[str] = set()
+    for name, value in extras.items():
+        key = re.sub(r"^(\+|my\.)", "my.", name.lower())
+        if key in seen:
+            return f"{name} is given twice; HTCondor knows no upper and lower case"
+        seen.add(key)
+        attribute = _ATTRIBUTE.fullmatch(name)
+        if attribute is None and name.lower() not in EXTRA_COMMANDS:
+            return (
+                f"{name} cannot be set here; allowed are {', '.join(sorted(EXTRA_COMMANDS))}, "
+                "and attributes as +Name"
+            )
+        if attribute is not None and _OUR_ATTRIBUTES.fullmatch(attribute[1]):
+            return f"the attribute {attribute[1]} is set by the hub or the access point"
+        if not value.strip() or not value.isprintable() or "$" in value:
+            return f"the value of {name} must be one line without macros ($)"
+        if key == "requirements" and not _balanced(value):
+            return f"the parentheses and quotes of {name} do not match: {value!r}"
+    return None
+
+
+def _balanced(expression: str) -> bool:
+    """Whether an expression in parentheses stays one: nothing in it closes them."""
+    depth, quoted, escaped = 0, "", False
+    for letter in expression:
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = letter == "\\"
+            quoted = "" if letter == quoted else quoted
+        elif letter in "\"'":
+            quoted = letter
+        elif letter in "()":
+            depth += 1 if letter == "(" else -1
+            if depth < 0:
+                return False
+    return depth == 0 and not quoted and "//" not in expression and "/*" not in expression
 
 
 def _requirements(request: JobRequest) -> str:
