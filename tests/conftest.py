@@ -17,11 +17,16 @@ TIERS = ("unit", "hub", "chart", "pool", "browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the quick tiers first, and refuse a test that belongs to none."""
+    """Run the quick tiers first, faults last in theirs, and refuse a test that belongs to none."""
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             raise pytest.UsageError(f"{item.nodeid} has no marker; give it one of {TIERS}")
-    items.sort(key=lambda item: max(i for i, t in enumerate(TIERS) if item.get_closest_marker(t)))
+
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        tier = max(i for i, name in enumerate(TIERS) if item.get_closest_marker(name))
+        return tier, "faults" in item.path.parts
+
+    items.sort(key=turn)
 
 
 def _find_the_named_testbed() -> None:
