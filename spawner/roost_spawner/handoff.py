@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import sys
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -58,6 +59,11 @@ BODY_TIMEOUT = 15.0
 
 _NOT_THE_JOB = "This caller has not proved to be the session's job."
 _NOT_NOW = "Not now; ask again."
+_BODY_REFUSED = {
+    408: "the body is late",
+    411: "the body must be announced with its length",
+    413: f"the body may have up to {MAX_BODY} bytes",
+}
 # What a caller can do at will: refused, or told to come back.
 _THEIRS = frozenset({*range(400, 500), HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -86,12 +92,11 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     async def prepare(self) -> None:
         self._body = bytearray()
-        connection = self.request.connection
-        # Tornado hands chunks on in pieces of up to 64 KiB: it is we who say that it is too much.
-        connection.set_max_body_size(3 * MAX_BODY)
-        connection.set_body_timeout(BODY_TIMEOUT + 5)
+        self.request.connection.set_body_timeout(BODY_TIMEOUT + 5)
         self._timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT, self._too_slow)
         headers = self.request.headers
+        if "Transfer-Encoding" in headers:
+            raise self._refusal(411)
         length = headers.get("Content-Length", "")
         if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY):
             raise self._refusal(413)
@@ -101,24 +106,17 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     def data_received(self, chunk: bytes) -> None:
         self._body += chunk
-        if len(self._body) > MAX_BODY:
-            self._body.clear()
-            if not self._finished:
-                self._close_with(413)
 
     def _too_slow(self) -> None:
         if not self._finished and not self.request._body_future.done():  # noqa: SLF001 - tornado tells no other way
-            self._close_with(408)
+            error = self._refusal(408)
+            self.send_error(408, exc_info=(type(error), error, None))
 
-    @staticmethod
-    def _refusal(status: int) -> BodyRefused:
-        words = f"the body may have up to {MAX_BODY} bytes" if status == 413 else "the body is late"
-        return BodyRefused(status, words)
-
-    def _close_with(self, status: int) -> None:
-        # Finished before its request has arrived, a connection is closed: nobody reads the rest.
-        error = self._refusal(status)
-        self.send_error(status, exc_info=(type(error), error, None))
+    def _refusal(self, status: int) -> BodyRefused:
+        # Answered before its request has arrived, a connection is closed: nobody reads the rest.
+        # Tornado's own limit would only write a second answer after ours.
+        self.request.connection.set_max_body_size(sys.maxsize)
+        return BodyRefused(status, _BODY_REFUSED[status])
 
     def on_finish(self) -> None:
         self._timer.cancel()
