@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import Capacity, JobState, Pool, SlotClass
-from roost_spawner.clusters.htcondor import states, submit
+from roost_spawner.clusters.htcondor import explain, states, submit
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
+from roost_spawner.clusters.htcondor.explain import Explanation
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
-from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
     from pathlib import Path
 
     from roost_spawner.clusters.base import JobId, JobRequest, JobView
 
 _JOB_ID = re.compile(r"(?P<cluster>\d+)\.(?P<proc>\d+)")
 _HUB_ID = re.compile(r"[A-Za-z0-9._-]+")
-# Two lanes, so that a look at one job does not wait behind a query of all.
-_WATCH, _LOOK = "watch", "look"
+# Lanes, so that a look at one job does not wait behind a query of all, nor behind the history.
+_WATCH, _LOOK, _HISTORY = "watch", "look", "history"
+_SLICE = 100
+"""Ads that are read before others get the event loop."""
+_EXPLAINED_FOR = 3.0
+"""Seconds for which one look at queue and slots serves everybody who waits."""
 # What JobAction.Remove answers for one job (condor_utils, action_result_t).
 _PERMISSION_DENIED = "TotalPermissionDenied"
 _DONE = ("TotalSuccess", "TotalNotFound", "TotalAlreadyDone")
@@ -82,6 +89,10 @@ class HTCondorPool:
         self._log = log or logging.getLogger(__name__)
         self._timeout = timeout
         self._address: str | None = None
+        self._listing = 0
+        self._views: dict[JobId, JobView] = {}
+        self._told: set[str] = set()
+        self._explained: tuple[float, Awaitable[Explanation]] | None = None
         self._channel = Channel(
             {
                 "collector": collector,
@@ -124,39 +135,76 @@ class HTCondorPool:
     # -- as the watcher ------------------------------------------------------------------------
 
     async def watch(self) -> Mapping[JobId, JobView]:
-        """Return every job of this hub, in one query, under the watcher's own identity."""
-        ads = await self._jobs(_WATCH, f'RoostHub =?= "{self._hub_id}"', states.PROJECTION)
-        return {states.job_id(ad): self._view(ad) for ad in ads}
+        """Return every job of this hub, in one query, under the watcher's own identity.
+
+        The worker sends what is new since the last answer: the hub's event loop does not pay for
+        those that just go on.
+        """
+        answer = await self._schedd_call(
+            "see its queue",
+            "changes",
+            lane=_WATCH,
+            constraint=f'RoostHub =?= "{self._hub_id}"',
+            projection=list(states.PROJECTION),
+            since=self._listing,
+        )
+        if answer["whole"]:
+            self._views = {}
+        for job_id in answer["gone"]:
+            self._views.pop(job_id, None)
+        for number, (job_id, ad) in enumerate(answer["ads"].items(), 1):
+            self._views[job_id] = self._view(ad)
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+        self._listing = answer["number"]
+        return dict(self._views)
 
     async def look(self, job_id: JobId) -> JobView | None:
         """Return one job as it is now, not from a cache; None if the schedd has no such job."""
         ads = await self._jobs(_LOOK, _only(job_id), states.PROJECTION)
         return self._view(ads[0]) if ads else None
 
-    async def fate(self, job_id: JobId) -> JobView | None:  # noqa: ARG002 - not read yet
-        """Return how a job ended that the queue shows no more."""
-        return None
+    async def fate(self, job_id: JobId) -> JobView | None:
+        """Return how a job ended that the queue shows no more; None if the history has it not.
+
+        The schedd writes it there when the job leaves its queue.
+        """
+        ads = await self._schedd_call(
+            "see its history",
+            "history",
+            lane=_HISTORY,
+            constraint=_only(job_id),
+            projection=list(states.PROJECTION),
+        )
+        return self._view(ads[0]) if ads else None
 
     async def warm(self) -> None:
-        """Prepare what the next submit needs."""
+        """Start the worker and find the schedd, if that has not been done."""
+        if self._address is None:
+            self._address = await self._watcher_call(_LOOK, "locate")
+        else:
+            await self._watcher_call(_LOOK, "nothing")
 
     async def explain(self, job_id: JobId) -> Sequence[str]:
         """Return why a job does not start, in sentences; empty if nothing is known."""
-        cluster, _ = _parts(job_id)
+        _parts(job_id)
+        now = time.monotonic()
+        if self._explained is None or now > self._explained[0] + _EXPLAINED_FOR:
+            self._explained = (now, asyncio.ensure_future(self._look_around()))
+        found = await asyncio.shield(self._explained[1])
+        return found.of(job_id)
+
+    async def _look_around(self) -> Explanation:
         waiting = await self._jobs(
-            _LOOK, "JobStatus == 1 && IsRoostNotebook =?= true", ("ClusterId", "LastRejMatchReason")
+            _LOOK, "JobStatus == 1 && IsRoostNotebook =?= true", explain.JOB_PROJECTION
         )
-        mine = next((ad for ad in waiting if ad["ClusterId"] == cluster), None)
-        if mine is None:
-            return []
-        ahead = sum(ad["ClusterId"] < cluster for ad in waiting)
-        queue = [f"{ahead} {'is' if ahead == 1 else 'are'} ahead of yours."] if ahead else []
-        reserved = (await self.capacity()).pools[SlotClass.RESERVED]
-        if not reserved.total:
-            return ["No node with slots for notebooks is up at the moment.", *queue]
-        if not reserved.free:
-            return [f"All {reserved.total} slots for notebooks are taken.", *queue]
-        return queue
+        slots = await self._watcher_call(
+            _LOOK,
+            "slots",
+            constraint="RoostSlot =?= true",
+            projection=list(explain.SLOT_PROJECTION),
+        )
+        return Explanation(waiting, slots)
 
     async def capacity(self) -> Capacity:
         """Return the slots for notebooks, and the cores of the ordinary slots."""
@@ -189,7 +237,8 @@ class HTCondorPool:
 
     def _view(self, ad: Mapping[str, Any]) -> JobView:
         found = states.view(ad)
-        if found.state is JobState.UNKNOWN:
+        if found.state is JobState.UNKNOWN and found.detail not in self._told:
+            self._told.add(found.detail)
             self._log.warning("Job %s: %s", found.job_id, found.detail)
         return found
 
@@ -235,7 +284,10 @@ class HTCondorPool:
 
     def _converted(self, failed: CallFailed, doing: str) -> Exception:
         if failed.kind == "htcondor":
-            return failure(str(failed), cluster=self.name, doing=doing)
+            found = failure(str(failed), cluster=self.name, doing=doing)
+            if type(found) is ClusterUnreachable and connection_failed(str(failed)):
+                return NotReached(found.sentence, detail=found.detail)
+            return found
         return ClusterUnreachable(
             f"Cluster {self.name} does not answer at the moment; try again soon.",
             detail=f"{self.name}: {failed}",

@@ -95,12 +95,48 @@ def _plain(ad: Any) -> Message:
 def _locate(settings: Message, _call: Message) -> Any:
     collector = htcondor2.Collector(settings["collector"])
     ad = collector.locate(htcondor2.DaemonType.Schedd, settings["schedd"])
+    if ad is None:
+        raise RuntimeError(f"Unable to locate {settings['schedd']}: the collector has no ad of it")
     return str(ad["MyAddress"])
 
 
 def _jobs(_settings: Message, call: Message) -> Any:
     ads = _schedd(call).query(call["constraint"], call["projection"])
     return [_plain(ad) for ad in ads]
+
+
+# What the hub has been told of a listing: of a thousand sessions nearly none has news.
+_told: dict[str, tuple[int, dict[str, Message]]] = {}
+
+
+def _changes(settings: Message, call: Message) -> Any:
+    """Return what has changed since the answer that the hub has, or all of it."""
+    constraint = call["constraint"]
+    number, old = _told.get(constraint, (0, {}))
+    whole = call["since"] != number or not number
+    ads = {f"{ad['ClusterId']}.{ad['ProcId']}": ad for ad in _jobs(settings, call)}
+    # Numbers of a child before this one mean nothing to us.
+    number = number + 1 if number else int.from_bytes(os.urandom(4), "big") + 1
+    _told[constraint] = (number, ads)
+    if whole:
+        return {"number": number, "whole": True, "ads": ads, "gone": []}
+    changed = {job_id: ad for job_id, ad in ads.items() if old.get(job_id) != ad}
+    return {
+        "number": number,
+        "whole": False,
+        "ads": changed,
+        "gone": [job_id for job_id in old if job_id not in ads],
+    }
+
+
+def _history(_settings: Message, call: Message) -> Any:
+    ads = _schedd(call).history(call["constraint"], call["projection"], match=1)
+    return [_plain(ad) for ad in ads]
+
+
+def _nothing(_settings: Message, _call: Message) -> Any:
+    """Answer that this process is there."""
+    return True
 
 
 def _slots(settings: Message, call: Message) -> Any:
@@ -124,6 +160,9 @@ def _remove(_settings: Message, call: Message) -> Any:
 _CALLS = {
     "locate": _locate,
     "jobs": _jobs,
+    "changes": _changes,
+    "history": _history,
+    "nothing": _nothing,
     "slots": _slots,
     "submit": _submit,
     "remove": _remove,
