@@ -28,7 +28,7 @@ def test_what_no_slot_can_ever_hold_is_named_with_the_largest_that_exists():
     small = SLOT | {"Memory": 512}
     (said,) = Explanation([job(9, RequestMemory=65536)], [small, SLOT, small]).of("9.0")
     assert "64 GiB" in said
-    assert "the largest has 1 core and 1.25 GiB" in said
+    assert "the largest has 1 core and 1280 MiB" in said
 
 
 def test_no_slot_at_all_is_told():
