@@ -9,7 +9,10 @@ import pytest
 
 pytestmark = pytest.mark.pool
 
-PLACES = {"pool": "slot: reserved", "cluster": "partition: gpu"}
+PLACES = {
+    "pool": "submit_commands: {+WantTuned: true, requirements: SlotID > 0}",
+    "cluster": "partition: gpu",
+}
 SITE_FILE = "/etc/roost/site.yaml"
 PROFILE = """
   tuned-{cluster}:
@@ -61,6 +64,20 @@ async def test_prologue_and_variables_of_a_profile_reach_the_kernel(person, add_
     assert seen["FROM_SITE"] == "as it's written $HOME"
     assert seen["FROM_PROLOGUE"] == "alice in /tmp: as it's written $HOME"
     assert seen["HERE"] == seen["ROOST_STATUS_FILE"].replace("status.json", "x")
+
+
+async def test_raw_submit_commands_are_in_the_job(person, add_profile, queue):
+    alice = person("alice")
+    await alice.login()
+    await alice.start(await add_profile("pool"))
+    try:
+        jobs = queue("Owner", "WantTuned", "Requirements", "JobStatus")
+    finally:
+        await alice.stop()
+    (job,) = [job for job in jobs if job["Owner"] == "alice" and job["JobStatus"] == 2]
+    assert job["WantTuned"] is True
+    assert "SlotID" in str(job["Requirements"])
+    assert "RoostSlot" in str(job["Requirements"])
 
 
 async def test_a_prologue_that_fails_shows_the_user_what_it_said(person, add_profile):
