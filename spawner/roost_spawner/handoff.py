@@ -27,7 +27,7 @@ import json
 import sys
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import batchspawner.api
 from jupyterhub.apihandlers import APIHandler, default_handlers
@@ -57,6 +57,9 @@ SCOPES = {SCOPE: {"description": "Be the agent of a session: report its state, f
 BODY_TIMEOUT = 15.0
 """Seconds within which a body must have arrived."""
 
+LINGER = 0.5
+"""Seconds for which a connection is kept whose body was refused."""
+
 _NOT_THE_JOB = "This caller has not proved to be the session's job."
 _NOT_NOW = "Not now; ask again."
 _BODY_REFUSED = {
@@ -68,12 +71,6 @@ _BODY_REFUSED = {
 _THEIRS = frozenset({*range(400, 500), HTTPStatus.SERVICE_UNAVAILABLE})
 
 quiet = Quiet()
-
-
-class BodyRefused(web.HTTPError):
-    """A body is not waited for, and the connection closed."""
-
-    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
 
 
 @web.stream_request_body
@@ -95,11 +92,13 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         self.request.connection.set_body_timeout(BODY_TIMEOUT + 5)
         self._timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT, self._too_slow)
         headers = self.request.headers
-        if "Transfer-Encoding" in headers:
-            raise self._refusal(411)
         length = headers.get("Content-Length", "")
+        if "Transfer-Encoding" in headers:
+            await self._turn_away(411)
+            return
         if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > MAX_BODY):
-            raise self._refusal(413)
+            await self._turn_away(413)
+            return
         if self.request.method == "POST" and not intake.is_json(headers.get("Content-Type", "")):
             raise web.HTTPError(415, "the body must be application/json")
         await super().prepare()
@@ -109,14 +108,28 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     def _too_slow(self) -> None:
         if not self._finished and not self.request._body_future.done():  # noqa: SLF001 - tornado tells no other way
-            error = self._refusal(408)
-            self.send_error(408, exc_info=(type(error), error, None))
+            self._refuse_body(408)
+            self.finish()
 
-    def _refusal(self, status: int) -> BodyRefused:
+    def _refuse_body(self, status: int) -> None:
         # Answered before its request has arrived, a connection is closed: nobody reads the rest.
+        content = json.dumps({"status": status, "message": _BODY_REFUSED[status]})
+        self.set_status(status)
+        self.set_header("Connection", "close")
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(content)))
+        self.write(content)
+
+    async def _turn_away(self, status: int) -> None:
         # Tornado's own limit would only write a second answer after ours.
         self.request.connection.set_max_body_size(sys.maxsize)
-        return BodyRefused(status, _BODY_REFUSED[status])
+        self._refuse_body(status)
+        await self.flush()
+        # Closed at once, with unread data, a connection is reset, and a proxy that is still sending
+        # never reads our answer.
+        await asyncio.sleep(LINGER)
+        if not self._finished:
+            self.finish()
 
     def on_finish(self) -> None:
         self._timer.cancel()
@@ -340,7 +353,8 @@ class NowhereHandler(_Handler):
     async def prepare(self) -> None:
         """Refuse."""
         await super().prepare()
-        raise web.HTTPError(404)
+        if not self._finished:
+            raise web.HTTPError(404)
 
 
 _ID = r"([0-9a-f]{32})"
