@@ -255,6 +255,7 @@ class Agent:
         self.tls = None  # type: Any
         self.grace = float(bundle.get("grace") or GRACE)
         self.ends = 0.0  # by our own clock, which nobody sets
+        self.announced = 0  # the last of the notices before it
         self.end_at = 0.0  # when the server is asked to end, and when it is made to
         self.kill_at = 0.0
         self.asked_to_end = False  # by a signal: the scheduler wants the node back
@@ -485,12 +486,10 @@ class Agent:
             return 30.0
         left = self.ends - time.monotonic()
         due = [before for before in WALLTIME_NOTICES if left <= before]
-        if due:
-            notice = "Your session ends in %d minutes: its time is over then. Save your work." % (
-                min(due) // 60
-            )
-            if self.status["notice"] != notice:
-                self.write_status(notice=notice)
+        if due and min(due) != self.announced:
+            self.announced = min(due)
+            notice = "Your session ends in %d minutes: its time is over then. Save your work."
+            self.write_status(notice=notice % max(-(-left // 60), 1))
         return min([30.0] + [left - before for before in WALLTIME_NOTICES if left > before])
 
     def tell_eviction(self) -> None:

@@ -300,7 +300,7 @@ async def test_a_session_that_the_hub_ends_does_not_wait_for_anyone_to_save(hub)
     assert len([name for name, _, _ in hub.calls if name == "event"]) == 1
 
 
-@pytest.mark.parametrize(("left", "minutes"), [(850, 15), (280, 5)])
+@pytest.mark.parametrize(("left", "minutes"), [(850, 15), (280, 5), (130, 3)])
 @pytest.mark.parametrize("where", ["bundle", "ready"])
 async def test_the_end_of_the_walltime_is_announced(hub, left, minutes, where):
     if where == "bundle":
