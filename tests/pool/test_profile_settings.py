@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -21,7 +22,7 @@ PROFILE = """
     {place}
     cpus: 1
     memory: 1 GiB
-    walltime: 1h
+    walltime: {walltime}
     workdir: /tmp
     environment: {{FROM_SITE: "as it's written $HOME", HERE: "@ROOST_DIR@/x"}}
     prologue: |
@@ -41,8 +42,9 @@ async def add_profile(testbed):
     hub = testbed.hosts["hub"]
     before = hub.read(SITE_FILE)
 
-    async def add(cluster: str, more: str = "") -> str:
-        profile = PROFILE.format(cluster=cluster, place=PLACES[cluster], more=more)
+    async def add(cluster: str, more: str = "", walltime: str = "1h") -> str:
+        place = PLACES[cluster]
+        profile = PROFILE.format(cluster=cluster, place=place, more=more, walltime=walltime)
         hub.write(SITE_FILE, before + profile)
         await asyncio.sleep(1.2)  # the hub looks at its date once a second
         return f"tuned-{cluster}"
@@ -64,6 +66,25 @@ async def test_prologue_and_variables_of_a_profile_reach_the_kernel(person, add_
     assert seen["FROM_SITE"] == "as it's written $HOME"
     assert seen["FROM_PROLOGUE"] == "alice in /tmp: as it's written $HOME"
     assert seen["HERE"] == seen["ROOST_STATUS_FILE"].replace("status.json", "x")
+
+
+@pytest.mark.parametrize("cluster", ["pool", "cluster"])
+async def test_the_end_of_the_walltime_is_known_in_the_session(person, add_profile, cluster):
+    alice = person("alice")
+    await alice.login()
+    began = time.time()
+    await alice.start(await add_profile(cluster, walltime="4m"))
+    cell = "import os; print(open(os.environ['ROOST_STATUS_FILE']).read())"
+    try:
+        for _ in range(10):
+            status = json.loads((await alice.run(cell))[-1])
+            if status["notice"]:
+                break
+            await asyncio.sleep(1)
+    finally:
+        await alice.stop()
+    assert "ends in 4 minutes" in status["notice"]
+    assert began + 200 < status["ends_at"] < began + 300
 
 
 async def test_raw_submit_commands_are_in_the_job(person, add_profile, queue):
