@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jupyterhub.app import JupyterHub
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import make_ssl_context, url_path_join
 from roost_spawner.engine import shared_engine
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
@@ -77,6 +77,14 @@ async def begin(app: Any, site_file: Path) -> Engine:
     return engine
 
 
+def _internal_tls(app: Any) -> Any:
+    """Return what the hub's own API is called with; None where internal TLS is off."""
+    settings = app.tornado_application.settings
+    names = ("internal_ssl_key", "internal_ssl_cert", "internal_ssl_ca")
+    key, certificate, authority = (settings.get(name) for name in names)
+    return make_ssl_context(key, certificate, cafile=authority)
+
+
 async def _go_on(app: Any, session: Session) -> None:
     """Ask the hub, as the user, to start the server whose job waits: it goes on with that job."""
     user, server = session.place
@@ -91,6 +99,7 @@ async def _go_on(app: Any, session: Session) -> None:
         method="POST",
         headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
         body=json.dumps(owner.spawners[server].orm_spawner.user_options or {}),
+        ssl_options=_internal_tls(app),
     )
     answer = await AsyncHTTPClient().fetch(request, raise_error=False)
     if answer.code >= 300:
