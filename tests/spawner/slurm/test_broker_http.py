@@ -19,7 +19,7 @@ from roost_spawner.clusters.slurm.broker.errors import JobNotFound, Unavailable
 from roost_spawner.clusters.slurm.broker.handlers import MAX_BODY, application
 from roost_spawner.clusters.slurm.broker.service import Broker
 from roost_spawner.clusters.slurm.client import SlurmBroker
-from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
@@ -133,9 +133,12 @@ def slurm():
 
 
 @pytest.fixture
-async def url(slurm):
-    accounts = Accounts(mapped, lookup=passwd)
-    broker = Broker(config(), slurm, accounts, Verifier())
+def broker(slurm):
+    return Broker(config(), slurm, Accounts(mapped, lookup=passwd), Verifier())
+
+
+@pytest.fixture
+async def url(broker):
     server = HTTPServer(application(broker), max_body_size=MAX_BODY)
     socket, port = bind_unused_port()
     server.add_sockets([socket])
@@ -189,7 +192,49 @@ async def test_a_session_is_submitted_watched_looked_at_and_cancelled(client, sl
     assert await client.explain("7") == []
     await client.cancel("7", token=f"alice:{ALL}")
     assert slurm.cancelled == ["7"]
-    assert slurm.asked_as == ["alice", "reader", "reader", "reader", "alice"]
+    # Counting sessions costs a query once in a while, not at each submit.
+    assert slurm.asked_as == ["reader", "alice", "reader", "reader", "reader", "alice"]
+    await client.submit(wish(), token=f"alice:{ALL}")
+    assert slurm.asked_as[6:] == ["alice"]
+
+
+async def test_nobody_has_more_sessions_than_the_site_allows(client, slurm, broker):
+    object.__setattr__(broker._config.limits, "sessions", 2)
+    for number in ("1", "2"):
+        slurm.add(number, "alice")
+    slurm.add("3", "bob")
+    with pytest.raises(NotAuthorized, match="You have 2 notebooks on this cluster; 2 are allowed"):
+        await client.submit(wish(), token=f"alice:{ALL}")
+    await client.submit(wish(), token=f"bob:{ALL}")
+    with pytest.raises(NotAuthorized, match="2 are allowed"):
+        await client.submit(wish(), token=f"bob:{ALL}")
+
+
+async def test_a_watch_after_the_first_brings_what_is_new(client, slurm):
+    await client.submit(wish(), token=f"alice:{ALL}")
+    assert set(await client.watch()) == {"7"}
+    slurm.add("8", "bob")
+    await client.submit(wish(), token=f"alice:{ALL}")
+    assert set(await client.watch()) >= {"7", "8"}
+
+
+async def test_a_broker_that_is_not_there_has_taken_nothing():
+    socket, port = bind_unused_port()
+    socket.close()
+
+    async def token():
+        return "t"
+
+    away = SlurmBroker(
+        name="gpus",
+        hub_id="hub",
+        broker=f"http://127.0.0.1:{port}",
+        audience="a",
+        watch_token=token,
+    )
+    with pytest.raises(NotReached):
+        await away.submit(wish(), token="t")
+    await away.close()
 
 
 async def test_a_job_that_is_gone_is_none_and_its_cancel_no_error(client):

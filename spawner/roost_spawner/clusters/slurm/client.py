@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import logging
+import socket
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from roost_shepherd.errors import ShepherdError
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
+from tornado.simple_httpclient import HTTPTimeoutError
 
 from roost_spawner.clusters.base import Capacity, JobState, Pool
 from roost_spawner.clusters.slurm import states, submit
-from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 _MAX_ANSWER = 64 * 1024 * 1024  # thousands of sessions, some 500 bytes each
 _MAX_CLIENTS = 64
+_SLICE = 100
+"""Records that are read before others get the event loop."""
 
 
 class SlurmBroker:
@@ -73,6 +80,8 @@ class SlurmBroker:
         self._timeout = timeout
         self._http: AsyncHTTPClient | None = None
         self._told: set[str] = set()
+        self._sequence = ""
+        self._views: dict[JobId, JobView] = {}
 
     async def submit(self, request: JobRequest, *, token: str) -> JobId:
         """Submit as the user whose `token` this is, and return the job's id."""
@@ -86,37 +95,50 @@ class SlurmBroker:
 
     async def cancel(self, job_id: JobId, *, token: str) -> None:
         """Remove a job as its owner; a job that is gone already is no error."""
-        await self._call("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", token)
+        await self._call("DELETE", _job_path(job_id), token)
 
     async def watch(self) -> Mapping[JobId, JobView]:
-        """Return every job of this hub, in one query, under the watcher's own identity."""
-        path = f"/v1/jobs?hub={quote(self._hub_id, safe='')}"
+        """Return every job of this hub, in one query, under the watcher's own identity.
+
+        The broker sends what is new since its last answer.
+        """
+        since = quote(self._sequence, safe="")
+        path = f"/v1/jobs?hub={quote(self._hub_id, safe='')}&since={since}"
         answer = await self._call("GET", path, await self._token())
         found = answer.get("jobs") if answer else None
-        if not isinstance(found, list):
+        if answer is None or not isinstance(found, list):
             raise ClusterUnreachable(
                 f"The broker of {self.name} gives no list of jobs.", detail=f"GET {path}"
             )
-        views = (self._view(record) for record in found)
-        return {view.job_id: view for view in views}
+        if answer.get("whole", True):
+            self._views = {}
+        for job_id in answer.get("gone") or ():
+            self._views.pop(job_id, None)
+        for number, record in enumerate(found, 1):
+            view = self._view(record)
+            self._views[view.job_id] = view
+            if not number % _SLICE:
+                await asyncio.sleep(0)
+        self._sequence = str(answer.get("sequence") or "")
+        return dict(self._views)
 
     async def look(self, job_id: JobId) -> JobView | None:
         """Return one job as it is now; None if Slurm has no such job."""
-        path = f"/v1/jobs/{quote(job_id, safe='')}"
-        record = await self._call("GET", path, await self._token())
+        record = await self._call("GET", _job_path(job_id), await self._token())
         return None if record is None else self._view(record)
 
-    async def fate(self, job_id: JobId) -> JobView | None:  # noqa: ARG002 - not read yet
-        """Return how a job ended that the queue shows no more."""
-        return None
+    async def fate(self, job_id: JobId) -> JobView | None:
+        """Return how a job ended, as long as Slurm remembers it (``MinJobAge`` of slurm.conf)."""
+        return await self.look(job_id)
 
     async def warm(self) -> None:
-        """Prepare what the next submit needs."""
+        """Fetch the watcher's token, if it has to be fetched."""
+        await self._token()
 
     async def explain(self, job_id: JobId) -> Sequence[str]:
         """Return why a job does not start, in sentences; empty if nothing is known."""
-        view = await self.look(job_id)
-        return [view.reason] if view is not None and view.reason else []
+        record = await self._call("GET", _job_path(job_id), await self._token())
+        return [] if record is None else states.explanation(record, time.time())
 
     async def capacity(self) -> Capacity:
         """Return what is free, by partition; ``total`` and ``free`` count CPUs."""
@@ -182,8 +204,9 @@ class SlurmBroker:
         try:
             response = await self._http.fetch(request, raise_error=False)
         except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
+            kind = NotReached if _not_connected(error) else ClusterUnreachable
             # ``from None``: the error holds the request, and with it the token.
-            raise ClusterUnreachable(
+            raise kind(
                 f"{self.name} does not answer at the moment.",
                 detail=f"{place}: {type(error).__name__}: {str(error)[:200]}",
             ) from None
@@ -198,6 +221,8 @@ class SlurmBroker:
             raise NotAuthorized(told or f"{self.name} does not take your identity.", detail=detail)
         if response.code == 400 and told:
             raise ClusterRefused(told, detail=detail)
+        if answer and answer.get("kind") == "not_reached":
+            raise NotReached(told or f"{self.name} does not answer at the moment.", detail=detail)
         # Not the broker's own answer, or one that says nothing about any job.
         raise ClusterUnreachable(
             told
@@ -205,6 +230,19 @@ class SlurmBroker:
             else f"{self.name} cannot be asked at the moment.",
             detail=detail,
         )
+
+
+def _job_path(job_id: JobId) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _not_connected(error: Exception) -> bool:
+    """Whether a call failed before anything of it was sent."""
+    if isinstance(error, HTTPTimeoutError):
+        return "connecting" in str(error)
+    return isinstance(error, (ConnectionRefusedError, socket.gaierror)) or (
+        isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+    )
 
 
 def _object(body: bytes | None) -> dict[str, Any] | None:

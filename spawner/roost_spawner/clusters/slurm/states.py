@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner.clusters.base import Cause, JobState, JobView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ FINAL = frozenset(
 _LEAVING = frozenset(("COMPLETING", "STAGE_OUT"))
 _HELD = frozenset(("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
 _NOT_UP_YET = frozenset(("CONFIGURING", "POWER_UP_NODE"))
-_REQUEUED = frozenset(("REQUEUED", "REQUEUE_FED"))
+_REQUEUED = frozenset(("EXPEDITING", "REQUEUED", "REQUEUE_FED"))
 _HARMLESS = frozenset(
     ("LAUNCH_FAILED", "RECONFIG_FAIL", "RESIZING", "REVOKED", "SIGNALING", "UPDATE_DB")
 )
@@ -84,15 +84,20 @@ _LIMITS: tuple[tuple[str, str], ...] = (
     ("AssocGrp", "A limit of your group is reached"),
 )
 
-_ENDINGS: tuple[tuple[str, str], ...] = (
-    ("TIMEOUT", "The time limit{after} was reached."),
-    ("NODE_FAIL", "{node} failed."),
-    ("BOOT_FAIL", "{node} failed."),
-    ("OUT_OF_MEMORY", "The session used more memory than it had asked for."),
-    ("PREEMPTED", "{node} was needed for a job that comes first."),
-    ("DEADLINE", "The job's deadline has passed."),
-    ("CANCELLED", "The job was cancelled."),
-    ("COMPLETED", "The server has ended."),
+_ENDINGS: tuple[tuple[str, Cause, str], ...] = (
+    ("TIMEOUT", Cause.WALLTIME, "The time limit{after} was reached."),
+    ("NODE_FAIL", Cause.NODE_LOST, "{node} failed."),
+    ("BOOT_FAIL", Cause.NODE_LOST, "{node} failed."),
+    (
+        "OUT_OF_MEMORY",
+        Cause.OUT_OF_MEMORY,
+        "The session used more memory than it had asked for{memory}.",
+    ),
+    ("PREEMPTED", Cause.EVICTED, "{node} was needed for a job that comes first."),
+    ("DEADLINE", Cause.WALLTIME, "The job's deadline has passed."),
+    ("CANCELLED", Cause.REMOVED, "The job was cancelled."),
+    ("FAILED", Cause.FAILED, ""),
+    ("COMPLETED", Cause.FINISHED, "The server has ended."),
 )
 
 
@@ -116,7 +121,33 @@ def view(record: Mapping[str, Any]) -> JobView:
         slot=record.get("partition") or None,
         reason=sentence(state, words, record),
         detail=detail(record),
+        cause=cause_of(state, words),
+        started_at=_began(state, record),
+        ends_at=_ends(state, record),
     )
+
+
+def _began(state: JobState, record: Mapping[str, Any]) -> float | None:
+    # Of a job that waits, Slurm says when it means to start it.
+    start = record.get("start")
+    return float(start) if start and state not in (JobState.QUEUED, JobState.HELD) else None
+
+
+def _ends(state: JobState, record: Mapping[str, Any]) -> float | None:
+    start, limit = _began(state, record), record.get("limit")
+    live = state in (JobState.RUNNING, JobState.SUSPENDED, JobState.STARTING)
+    return start + 60 * limit if live and start and limit else None
+
+
+def cause_of(state: JobState, words: frozenset[str]) -> Cause | None:
+    """Return why a job ended or is being ended; None for one that just lives."""
+    if state is JobState.HELD:
+        return Cause.HELD
+    if state not in (JobState.ENDED, JobState.EVICTING):
+        return None
+    named = next((cause for word, cause, _ in _ENDINGS if word in words), Cause.UNKNOWN)
+    requeued = words & (_REQUEUED | _HELD)
+    return Cause.EVICTED if requeued and named in (Cause.UNKNOWN, Cause.FINISHED) else named
 
 
 def state_of(words: frozenset[str], reason: str = "") -> JobState:
@@ -175,16 +206,44 @@ def waiting(reason: str) -> str:
     return f"Slurm says: {reason}."
 
 
+def explanation(record: Mapping[str, Any], now: float) -> list[str]:
+    """Say why a job does not start yet, how many come first, and when Slurm means to start it.
+
+    Parameters
+    ----------
+    record
+        As ``GET /v1/jobs/{id}`` shows it.
+    now
+        Seconds since the epoch.
+    """
+    words = frozenset(str(word) for word in record.get("state") or ())
+    reason = str(record.get("reason") or "")
+    if state_of(words, reason) is not JobState.QUEUED:
+        return []
+    found = [waiting(reason)]
+    number = record.get("ahead")
+    if number:
+        found.append(f"{number} job{'' if number == 1 else 's'} ahead of yours in its partition.")
+    start = record.get("start")
+    if start and start > now:
+        minutes = -(-int(start - now) // 60)
+        plural = "" if minutes == 1 else "s"
+        found.append(f"Slurm means to start it in about {minutes} minute{plural}.")
+    return [sentence for sentence in found if sentence]
+
+
 def ending(words: frozenset[str], record: Mapping[str, Any]) -> str:
     """Say why a job ended or is being ended."""
     if "FAILED" in words:
         return _failure(record)
     node, limit = record.get("node"), record.get("limit")
-    for word, template in _ENDINGS:
+    memory = record.get("memory_mib")
+    for word, _, template in _ENDINGS:
         if word in words:
             return template.format(
                 node=f"The node {node}" if node else "The node",
                 after=f" of {limit} minutes" if limit else "",
+                memory=f" ({memory} MiB)" if memory else "",
             )
     return "The job is being ended."
 

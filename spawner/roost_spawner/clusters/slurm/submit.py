@@ -5,7 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.slurm import options
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from roost_spawner.clusters.base import JobRequest, Launcher
 
 _END = "ROOST_END"
@@ -28,7 +32,22 @@ def payload(request: JobRequest) -> dict[str, Any]:
         "constraint": wanted.constraint,
         "reservation": wanted.reservation,
     }
+    if request.extras:
+        if problem := extras_problem(request.extras):
+            raise ValueError(problem)
+        body["options"] = dict(request.extras)
     return {name: value for name, value in body.items() if value is not None}
+
+
+def extras_problem(extras: Mapping[str, str]) -> str | None:
+    """Return what is wrong with options of a profile, in a sentence; None if nothing.
+
+    Parameters
+    ----------
+    extras
+        Options of ``sbatch`` by their long names.
+    """
+    return options.problem(extras)
 
 
 def script(launcher: Launcher) -> str:

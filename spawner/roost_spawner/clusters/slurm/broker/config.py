@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from roost_shepherd.keys import same_issuer
 
 from roost_spawner.clusters.slurm.broker.errors import ConfigError
+from roost_spawner.clusters.slurm.options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,10 @@ class Limits:
     qos: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     reservations: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Further options of ``sbatch``, out of those that the broker knows."""
+    sessions: int = 20
+    """Jobs that one account may have at a time; 0 for any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,11 @@ def _check(config: Config) -> None:
         )
     if not config.limits.partitions:
         raise ConfigError("[limits] partitions must name at least one partition.")
+    unknown = [name for name in config.limits.options if name not in OPTIONS]
+    if unknown:
+        raise ConfigError(
+            f"[limits] options has {', '.join(unknown)}; the broker knows {', '.join(OPTIONS)}."
+        )
     if not config.slurm.reader or config.slurm.reader == "root":
         raise ConfigError("[slurm] reader must be an unprivileged account.")
 

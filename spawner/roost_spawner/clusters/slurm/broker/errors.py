@@ -2,12 +2,14 @@
 
 * BrokerError
   x BadRequest          (400: the request itself is wrong)
+    + NoSuchNode        (400: no node could ever have what is asked for)
   x Unauthenticated     (401: no token, or one that does not verify)
   x Forbidden           (403: this identity may not do this)
     + ScopeMissing      (403: the token would have to carry another scope)
   x JobNotFound         (404: Slurm has no such job)
   x SchedulerFailed     (502: Slurm answered with something else than an answer)
   x Unavailable         (503: Slurm or the identity provider does not answer; try again)
+    + NotReached        (503: Slurm's controller was not even reached: nothing was taken)
 * ConfigError           (the broker's own file is wrong; it does not start)
 
 ``sentence`` goes to the caller, ``detail`` to the log only.  Neither ever holds a token.
@@ -43,6 +45,10 @@ class BadRequest(BrokerError):
     """The request is malformed, or asks for what this site does not hand out."""
 
     status = 400
+
+
+class NoSuchNode(BadRequest):
+    """No node of the partition could ever have what is asked for."""
 
 
 class Unauthenticated(BrokerError):
@@ -97,6 +103,12 @@ class Unavailable(BrokerError):
     """Nobody answered in time; says nothing about any job."""
 
     status = 503
+
+
+class NotReached(Unavailable):
+    """The controller was not reached: to ask again does nothing twice."""
+
+    kind = "not_reached"
 
 
 class ConfigError(Exception):

@@ -121,7 +121,8 @@ class JobsHandler(BaseHandler):
     async def get(self) -> None:
         """List a hub's jobs."""
         caller = await self.caller()
-        self.write({"jobs": await self.broker.jobs(caller, self.get_query_argument("hub", ""))})
+        hub, known = self.get_query_argument("hub", ""), self.get_query_argument("since", "")
+        self.write(await self.broker.news(caller, hub, known))
 
 
 class JobHandler(BaseHandler):

@@ -7,10 +7,17 @@ the jobs of its own hubs; no job that a broker did not submit is shown or touche
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.slurm.broker import tokens, views, wishes
-from roost_spawner.clusters.slurm.broker.errors import BrokerError, Forbidden, JobNotFound
+from roost_spawner.clusters.slurm.broker.errors import (
+    BrokerError,
+    Forbidden,
+    JobNotFound,
+    NoSuchNode,
+)
+from roost_spawner.clusters.slurm.broker.listing import Listing, News
 from roost_spawner.clusters.slurm.broker.slurmrest import check_job_id
 
 if TYPE_CHECKING:
@@ -20,6 +27,10 @@ if TYPE_CHECKING:
     from roost_spawner.clusters.slurm.broker.config import Config
     from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
     from roost_spawner.clusters.slurm.broker.tokens import Caller
+
+_COUNT_AGE = 15.0
+"""Seconds: how old a listing may be for counting an account's sessions, so that a submit costs no
+query.  What came after it is counted by ourselves."""
 
 audit = logging.getLogger("roost.broker.audit")
 
@@ -46,6 +57,10 @@ class Broker:
         self._slurm = slurm
         self._accounts = accounts
         self._verifier = verifier
+        self._listing = Listing(lambda: slurm.jobs(config.slurm.reader))
+        self._news = News()
+        self._submitted: dict[str, list[float]] = {}
+        """When each account submitted what the listing may not show yet."""
 
     async def identify(self, authorization: str | None) -> Caller:
         """Return whose token is shown in an ``Authorization`` header."""
@@ -58,10 +73,19 @@ class Broker:
         account = await self._owner(caller, "submit")
         try:
             wish = wishes.read(body, self._config.limits)
+            await self._check_number(account)
             job_id = await self._slurm.submit(account.name, wishes.submission(wish, account))
+        except NoSuchNode as error:
+            _audit(caller, "submit", account.name, "-", error)
+            raise NoSuchNode(
+                f"No node of partition {wish.partition} has what is asked for; "
+                f"{await self._largest(wish.partition)}.",
+                detail=error.detail,
+            ) from None
         except BrokerError as error:
             _audit(caller, "submit", account.name, "-", error)
             raise
+        self._listing.forget()
         _audit(caller, "submit", account.name, job_id)
         return job_id
 
@@ -82,7 +106,42 @@ class Broker:
         except BrokerError as error:
             _audit(caller, "cancel", account.name, job_id, error)
             raise
+        self._listing.forget()
         _audit(caller, "cancel", account.name, job_id)
+
+    async def _check_number(self, account: Account) -> None:
+        limit = self._config.limits.sessions
+        if not limit:
+            return
+        asked_at, raws = await self._listing.recent(_COUNT_AGE)
+        alive = sum(
+            raw.get("user_id") == account.uid
+            and views.mark_of(raw) is not None
+            and not views.finished(raw)
+            for raw in raws
+        )
+        recent = [at for at in self._submitted.get(account.name, ()) if at >= asked_at]
+        if alive + len(recent) >= limit:
+            raise Forbidden(
+                f"You have {alive + len(recent)} notebooks on this cluster; {limit} are allowed "
+                "([limits] of the broker). Stop one first."
+            )
+        self._submitted[account.name] = [*recent, time.monotonic()]
+
+    async def _largest(self, partition: str) -> str:
+        nodes = await self._slurm.nodes(self._config.slurm.reader)
+        pool = views.capacity(nodes, partitions=(partition,))[partition]
+        return (
+            f"the largest has {pool['largest_cpus']} CPUs, {pool['largest_memory_mib']} MiB "
+            f"and {pool['largest_gpus']} GPUs"
+        )
+
+    async def news(self, caller: Caller, hub: str, known: str) -> dict[str, Any]:
+        """Return what is new of a hub's jobs since an answer that it has (see ``listing``)."""
+        found = await self.jobs(caller, hub)
+        if self._config.watcher(caller.issuer, caller.subject) is None:
+            return {"jobs": found, "whole": True}
+        return self._news.since(hub, known, found)
 
     async def jobs(self, caller: Caller, hub: str) -> list[dict[str, Any]]:
         """Return a hub's jobs: all of them to its watcher, their own ones to others."""
@@ -94,7 +153,7 @@ class Broker:
             raws = await self._slurm.jobs(account.name)
             raws = [raw for raw in raws if raw.get("user_id") == account.uid]
         elif hub in watcher.hubs:
-            raws = await self._slurm.jobs(self._config.slurm.reader)
+            raws = await self._listing.jobs()
         else:
             raise Forbidden(f"This identity may not watch the jobs of the hub {hub}.")
         wanted = f"{hub}/"
@@ -117,7 +176,10 @@ class Broker:
             raise JobNotFound(f"Job {job_id} is no notebook.")
         if not allowed:
             raise Forbidden(f"Job {job_id} is not yours.")
-        return self._view(raw)
+        shown = self._view(raw)
+        if "PENDING" in shown["state"]:
+            shown["ahead"] = views.ahead(raw, await self._listing.jobs())
+        return shown
 
     async def capacity(self, caller: Caller) -> dict[str, dict[str, int]]:
         """Return what the partitions that are handed out have, and what of it is free."""

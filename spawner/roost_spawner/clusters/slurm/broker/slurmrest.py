@@ -16,6 +16,8 @@ from tornado.httputil import HTTPInputError
 from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
     JobNotFound,
+    NoSuchNode,
+    NotReached,
     SchedulerFailed,
     Unavailable,
 )
@@ -28,6 +30,8 @@ _OLDEST = 42
 """v0.0.42 is what Slurm 24.11 to 26.05 have in common (its plugins: 40-42 and 42-45)."""
 _OFFERED = re.compile(rb"/slurm/v0\.0\.(\d+)/job/submit")
 _NO_SUCH_JOB = 2017  # ESLURM_INVALID_JOB_ID
+_NO_SUCH_NODE = 2014  # ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
+_NOT_CONNECTED = 1800  # SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR
 _MAX_ANSWER = 256 * 1024 * 1024  # all jobs of a large cluster, about 4 KiB each
 _MAX_CLIENTS = 16  # slurmrestd has 20 threads by default
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
@@ -203,8 +207,9 @@ class SlurmRest:
             response = await self._http.fetch(request, raise_error=False)
         except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
             self._version = None  # it may come back as another version
+            kind = NotReached if isinstance(error, ConnectionRefusedError) else Unavailable
             # ``from None``: the error holds the request, and with it the minted token.
-            raise Unavailable(
+            raise kind(
                 "Slurm does not answer at the moment.",
                 detail=f"{method} {path}: {type(error).__name__}: {str(error)[:200]}",
             ) from None
@@ -233,6 +238,10 @@ def _raise(errors: list[dict[str, Any]], what: str) -> None:
     detail = f"{what}: Slurm error {number}: {words}"
     if number == _NO_SUCH_JOB:
         raise JobNotFound("Slurm has no such job.", detail=detail)
+    if number == _NO_SUCH_NODE:
+        raise NoSuchNode("No node has what is asked for.", detail=detail)
+    if number == _NOT_CONNECTED:
+        raise NotReached("Slurm does not answer at the moment.", detail=detail)
     if 2000 <= number < 4000:
         raise BadRequest(f"Slurm refused: {words}.", detail=detail)
     if 1800 <= number < 2000 or 5000 <= number < 6000:

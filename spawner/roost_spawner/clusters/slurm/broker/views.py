@@ -65,7 +65,22 @@ def job(raw: Mapping[str, Any], *, node_domain: str = "") -> dict[str, Any]:
         "start": number(raw.get("start_time")) or None,
         "end": number(raw.get("end_time")) or None,
         "limit": number(raw.get("time_limit")),
+        "memory_mib": number(raw.get("memory_per_node")),
     }
+
+
+def ahead(raw: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> int:
+    """Count the jobs that wait for the same partition and come first, by Slurm's priority."""
+
+    def rank(job: Mapping[str, Any]) -> tuple[int, int]:
+        return -(number(job.get("priority")) or 0), int(job["job_id"])
+
+    return sum(
+        "PENDING" in (other.get("job_state") or ())
+        and other.get("partition") == raw.get("partition")
+        and rank(other) < rank(raw)
+        for other in jobs
+    )
 
 
 def node_name(name: str, domain: str) -> str | None:

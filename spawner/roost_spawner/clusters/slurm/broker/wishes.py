@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.slurm import options
 from roost_spawner.clusters.slurm.broker.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Wish:
     qos: str | None = None
     constraint: str | None = None
     reservation: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 _FIELDS = frozenset(item.name for item in fields(Wish))
@@ -97,6 +99,7 @@ def read(body: object, limits: Limits) -> Wish:
         qos=_choice(body, "qos", limits.qos),
         constraint=_choice(body, "constraint", limits.constraints),
         reservation=_choice(body, "reservation", limits.reservations),
+        options=_options(body, limits.options),
     )
 
 
@@ -120,6 +123,22 @@ def _choice(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str |
             f"{name} is {str(value)[:80]!r}; allowed here is {listed} ([limits] of the broker)."
         )
     return value
+
+
+def _options(body: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, str]:
+    given = body.get("options", {})
+    if not isinstance(given, dict):
+        raise BadRequest("options must be names with values.")
+    refused = [str(name)[:60] for name in given if name not in allowed]
+    if refused:
+        listed = ", ".join(allowed) or "none"
+        raise BadRequest(
+            f"options has {', '.join(refused[:5])}; allowed here is {listed} "
+            "([limits] of the broker)."
+        )
+    if wrong := options.problem(given):
+        raise BadRequest(f"{wrong}.")
+    return given
 
 
 def _script(body: Mapping[str, Any]) -> str:
@@ -180,4 +199,5 @@ def submission(wish: Wish, account: Account) -> dict[str, Any]:
         "reservation": wish.reservation,
     }
     job.update({name: value for name, value in optional.items() if value is not None})
+    job.update(options.fields(wish.options))
     return {"script": wish.script, "job": job}
