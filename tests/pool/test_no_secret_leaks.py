@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import secrets
 import subprocess
 
 import pytest
+
+from testbed import lifecycle
+from testbed.host import Host
+from testbed.steps import Printer
 
 pytestmark = pytest.mark.pool
 
 SECRETS_CELL = """
 import json, os
+key = open(os.environ["JUPYTERHUB_SSL_KEYFILE"]).read().splitlines()
 print(json.dumps({"server": os.environ["JUPYTERHUB_API_TOKEN"],
                   "access": open(os.environ["BEARER_TOKEN_FILE"]).read().strip(),
-                  "cookie": os.environ.get("JUPYTERHUB_COOKIE_SECRET", "")}))
+                  "cookie": os.environ.get("JUPYTERHUB_COOKIE_SECRET", ""),
+                  "tls": key[1],
+                  "status": open(os.environ["ROOST_STATUS_FILE"]).read(),
+                  "from site": os.environ["PLANTED"],
+                  "from prologue": os.environ["PLANTED_TOO"]}))
 """
+SITE_FILE = "/etc/roost/site.yaml"
+PROFILE = """
+  planted-{cluster}:
+    title: Planted
+    cluster: {cluster}
+    {place}
+    cpus: 1
+    memory: 1 GiB
+    walltime: 1h
+    environment: {{PLANTED: {value}}}
+    prologue: export PLANTED_TOO={other}
+"""
+PLACES = {"pool": "slot: reserved", "cluster": "partition: gpu"}
 # Any JSON Web Token, and the refresh tokens' own look: what we did not plant must not lie there
 # either.
 ANY_JWT = re.compile(r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")
@@ -70,17 +94,74 @@ def roots_view(site) -> dict[str, str]:
     return views
 
 
-async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, person):
+@pytest.fixture
+async def talkative_hub(testbed):
+    """Run the hub with a log of all it has to tell."""
+    service = lifecycle.find_service(testbed, "hub")
+    spawn = Host.spawn
+
+    def with_debug(host, name, command, **options):
+        spawn(host, name, [*command, "--debug"], **options)
+
+    def restart():
+        lifecycle.stop_service(testbed, service)
+        lifecycle.start_service(testbed, service, Printer())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Host, "spawn", with_debug)
+        await asyncio.to_thread(restart)
+    yield
+    await asyncio.to_thread(restart)
+
+
+@pytest.fixture
+async def planted(testbed, talkative_hub):
+    """Give the hub two profiles with values of ours; return those."""
+    hub = testbed.hosts["hub"]
+    before = hub.read(SITE_FILE)
+    values = {"from site": secrets.token_hex(16), "from prologue": secrets.token_hex(16)}
+    more = [
+        PROFILE.format(
+            cluster=cluster,
+            place=place,
+            value=f"a{values['from site']}",
+            other=f"a{values['from prologue']}",
+        )
+        for cluster, place in PLACES.items()
+    ]
+    hub.write(SITE_FILE, before + "".join(more))
+    await asyncio.sleep(1.2)  # the hub looks at its date once a second
+    yield values
+    hub.write(SITE_FILE, before)
+
+
+def on_the_hub(site) -> dict[str, str]:
+    """Return what every process of the hub's host was given: its workers and its proxy too."""
+    look = "for f in /proc/[0-9]*/{what}; do tr '\\0' ' ' <$f; echo; done 2>/dev/null; true"
+    hub = site.hosts["hub"]
+    return {
+        f"{what} on the hub": hub.run(["sh", "-c", look.format(what=what)]).stdout
+        for what in ("cmdline", "environ")
+    }
+
+
+async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, planted, person):
     alice = person("alice")
     await alice.login()
-    planted: set[str] = set()
+    secret: set[str] = set()
     try:
-        for server, profile in (("", "interactive"), ("two", "gpu")):
-            await alice.start(profile, server=server)
+        views = {}
+        for server, profile in (("", "planted-pool"), ("two", "planted-cluster")):
+            ready = await alice.start(profile, server=server)
+            views[f"pending page of {profile}"] = "\n".join(ready.messages)
             found = json.loads((await alice.run(SECRETS_CELL, server=server))[0])
-            planted |= {value for value in found.values() if value}
-        assert len(planted) == 3, "two servers' tokens, and the access token that both were given"
-        views = mallorys_view(testbed) | roots_view(testbed)
+            views[f"status file of {profile}"] = found.pop("status")
+            assert all(planted[name] in found[name] for name in planted)
+            secret |= {value for value in found.values() if value}
+            path = f"roost/v1/servers/alice/{server}"
+            views[f"status API of {profile}"] = json.dumps(await alice.api("GET", path))
+        assert len(secret) == 7, "two servers' tokens and keys; what both were given"
+        views |= mallorys_view(testbed) | roots_view(testbed) | on_the_hub(testbed)
     finally:
         await alice.stop()
         await alice.stop("two")
@@ -92,8 +173,12 @@ async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, pe
     assert "RoostSession" in views["condor_history afterwards"]
     assert "roost" in views["scontrol"]
     assert "jupyterhub" in views["logs on hub"].lower()
+    assert "[D " in views["logs on hub"]
     assert "init.py" in views["/proc on ep1"]
-    found_in = [place for place, text in views.items() for token in planted if token in text]
+    assert "htcondor.worker" in views["cmdline on the hub"]
+    assert "ROOST_STATE" in views["environ on the hub"]
+    assert '"state"' in views["status file of planted-pool"]
+    found_in = [place for place, text in views.items() for token in secret if token in text]
     assert found_in == []
     strangers = {place: len(ANY_JWT.findall(text)) for place, text in views.items()}
     assert {place: count for place, count in strangers.items() if count} == {}
