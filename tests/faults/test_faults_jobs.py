@@ -1,0 +1,76 @@
+"""What can happen to a job: the session ends with its reason and leaves nothing, or lives on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from testbed import lifecycle
+from testbed.steps import Printer
+from tests.pool.conftest import person_of
+from tests.support.fleet import Fleet
+from tests.support.ground import HTCONDOR, SLURM
+from tests.support.mishaps import MISHAPS, Outcome, befall
+
+pytestmark = pytest.mark.pool
+
+# As many as one user may have, and as there are GPUs.
+_AT_ONCE = {HTCONDOR: 5, SLURM: 4}
+
+
+async def _befall_all(testbed, ground):
+    people = {name: person_of(testbed, name) for name in ("alice", "bob")}
+    ground.furnish(*people)
+    places = {kind: asyncio.Semaphore(count) for kind, count in _AT_ONCE.items()}
+    fleet = Fleet(ground, people)
+    outcomes = {}
+
+    async def one(number, name, mishap):
+        # On HTCondor alice, on Slurm bob.
+        async with places[mishap.kind]:
+            guest = fleet.guest(mishap.kind, f"m{number}")
+            try:
+                outcomes[name] = await befall(ground, guest, mishap)
+            except Exception as error:
+                said = [*guest.said, *(why for _, why in guest.seen)]
+                outcomes[name] = Outcome(said, trouble=f"{type(error).__name__}: {error}")
+            await guest.forget()
+            await guest.close_page()
+
+    try:
+        for person in people.values():
+            await person.login()
+        await fleet.begin()
+        await asyncio.gather(
+            *(one(number, name, mishap) for number, (name, mishap) in enumerate(MISHAPS.items()))
+        )
+        try:
+            await fleet.nothing_left()
+        except AssertionError as error:
+            outcomes["afterwards"] = Outcome([], trouble=str(error))
+    finally:
+        await fleet.close()
+        for person in people.values():
+            await person.__aexit__(None, None, None)
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def outcomes(testbed, ground):
+    """All that can happen, side by side, each to a session of its own."""
+    lifecycle.start_all(testbed, Printer())
+    return asyncio.run(_befall_all(testbed, ground))
+
+
+@pytest.mark.parametrize("name", MISHAPS)
+def test_what_happens_to_a_job_ends_the_session_with_its_reason_or_not_at_all(outcomes, name):
+    outcome, mishap = outcomes[name], MISHAPS[name]
+    print(f"{name}: {outcome}")
+    assert not outcome.trouble, outcome
+    assert any(re.search(mishap.says, word) for word in outcome.words), outcome
+
+
+def test_nothing_is_left_of_any_of_them_and_none_came_back_as_a_second_session(outcomes):
+    assert "afterwards" not in outcomes, outcomes["afterwards"].trouble
