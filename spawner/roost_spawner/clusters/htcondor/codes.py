@@ -72,6 +72,8 @@ HOLDS: Mapping[int, Told] = MappingProxyType(
 RESOURCE_HOLDS = frozenset({21, 26, 34})
 """Codes of holds for what the job used; the subcode says of what."""
 OUT_OF_MEMORY, OUT_OF_DISK = 102, 104
+BY_HAND = 1
+"""Code of a hold by condor_hold; the reason ends with who asked."""
 
 _NEEDED = "The node was needed for other work."
 _DOWN = "The node was shut down."

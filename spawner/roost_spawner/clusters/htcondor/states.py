@@ -46,7 +46,8 @@ PROJECTION = (
 _NO_AGENT = 75
 """EX_TEMPFAIL of sysexits(3), as the bootstrap ends."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
-_REMOVED_BY = re.compile(r"via condor_rm \(by user ([^)@\s]+)")
+_BY = re.compile(r" \(by user ([^)@\s]+)\)$")
+_STOPPED = "stopped in JupyterHub"
 
 Told = tuple[Cause | None, str, str]
 """Cause, sentence for the user, detail for the log."""
@@ -144,11 +145,14 @@ def _removal(ad: Mapping[str, Any]) -> Told:
     cause, words = next(
         (told for part, told in codes.REMOVALS if part in said), (Cause.REMOVED, "")
     )
-    by = _REMOVED_BY.search(said)
+    by = _BY.search(said)
     if by is not None and by[1] != ad.get("Owner"):
         words = f"An admin ({by[1]}) has removed the job."
-    elif by is not None:
-        words = "The job was removed on your own behalf, with condor_rm."
+    elif by is not None and _STOPPED not in said:
+        words = "The job was removed on your own behalf, outside JupyterHub."
+    elif cause is Cause.EVICTED:
+        _, words, vacated = _eviction(ad)
+        said = f"{said}: {vacated}"
     return cause, words, said
 
 
@@ -174,6 +178,9 @@ def _hold(ad: Mapping[str, Any]) -> Told:
         words += f" ({limit} MiB)." if isinstance(limit, int) else "."
     elif resources and sub == codes.OUT_OF_DISK:
         cause, words = Cause.OUT_OF_DISK, "The notebook used more disk than its slot has."
+    elif code == codes.BY_HAND and (by := _BY.search(said)):
+        who = "You" if by[1] == ad.get("Owner") else f"An admin ({by[1]})"
+        words = f"{who} put the notebook's job on hold."
     return cause, words, f"{said} (code {code}, subcode {sub})"
 
 

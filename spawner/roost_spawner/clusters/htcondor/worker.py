@@ -115,6 +115,9 @@ def _changes(settings: Message, call: Message) -> Any:
     number, old = _told.get(constraint, (0, {}))
     whole = call["since"] != number or not number
     ads = {f"{ad['ClusterId']}.{ad['ProcId']}": ad for ad in _jobs(settings, call)}
+    for ad in ads.values():
+        # The schedd puts it into every ad, asked for or not: each would be news each second.
+        ad.pop("ServerTime", None)
     # Numbers of a child before this one mean nothing to us.
     number = number + 1 if number else int.from_bytes(os.urandom(4), "big") + 1
     _told[constraint] = (number, ads)
