@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from roost_spawner.engine import Engine
     from roost_spawner.sessions import Session
 
-_POLL = 0.2
+_POLL, _AGAIN, _PATIENCE = 0.2, 2.0, 300.0
+_BUSY = frozenset({429, 503})
+"""JupyterHub starts only so many servers at once."""
 _tasks: set[asyncio.Task[None]] = set()
 
 
@@ -70,10 +72,8 @@ async def begin(app: Any, site_file: Path) -> Engine:
     if found:
         app.log.info("Took up %d sessions", found)
     await shepherd.start()
-    for session in registry:
-        if getattr(session.host, "waiting", None) is session:
-            await _go_on(app, session)
-    await _route(app)
+    waiting = [s for s in registry if getattr(s.host, "waiting", None) is s]
+    await asyncio.gather(_route(app), *(_go_on(app, session) for session in waiting))
     return engine
 
 
@@ -86,7 +86,23 @@ def _internal_tls(app: Any) -> Any:
 
 
 async def _go_on(app: Any, session: Session) -> None:
-    """Ask the hub, as the user, to start the server whose job waits: it goes on with that job."""
+    """Start the server whose job waits: it goes on with that job, or the job is removed."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while (status := await _start(app, session)) in _BUSY:  # noqa: ASYNC110
+                await asyncio.sleep(_AGAIN)
+        if status < 300:
+            return
+        why = f"HTTP {status}"
+    except Exception as error:  # one start that fails must not keep the others from going on
+        why = repr(error)
+    app.log.error("The start of %s cannot go on: %s", "/".join(session.place), why)
+    session.stopping = True
+    session.update(over=True)
+
+
+async def _start(app: Any, session: Session) -> int:
+    """Ask the hub, as the user, to start a server; return the HTTP status."""
     user, server = session.place
     owner = app.users[user]
     scopes = [f"{scope}!server={user}/{server}" for scope in ("servers", "read:servers")]
@@ -102,10 +118,7 @@ async def _go_on(app: Any, session: Session) -> None:
         ssl_options=_internal_tls(app),
     )
     answer = await AsyncHTTPClient().fetch(request, raise_error=False)
-    if answer.code >= 300:
-        app.log.error("The start of %s's server cannot go on: HTTP %d", user, answer.code)
-        session.stopping = True
-        session.update(over=True)
+    return int(answer.code)
 
 
 async def _route(app: Any) -> None:

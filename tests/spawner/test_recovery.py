@@ -86,11 +86,28 @@ async def test_a_start_that_goes_on_can_be_cancelled(hub):
     assert hub.pool.jobs == {}
 
 
-async def test_a_start_that_cannot_go_on_leaves_no_job(hub):
+async def test_a_start_for_which_the_hub_is_too_busy_is_asked_for_again(hub, monkeypatch):
     await hub.submitted()
     forget(hub)
-    hub.app.tornado_application.settings["active_server_limit"] = -1
-    hub.app.tornado_application.settings["concurrent_spawn_limit"] = -1
+    monkeypatch.setattr(startup, "_AGAIN", 0.05)
+    limits = hub.app.tornado_application.settings
+    usual, limits["concurrent_spawn_limit"] = limits["concurrent_spawn_limit"], -1
+    beginning = asyncio.create_task(begin(hub))
+    await asyncio.sleep(0.3)
+    assert not beginning.done()
+    limits["concurrent_spawn_limit"] = usual
+    await beginning
+    _, model = await hub.fetch("GET", "api/users/alice")
+    assert model["servers"][""]["pending"] == "spawn"
+
+
+async def test_a_start_that_cannot_go_on_leaves_no_job(hub, monkeypatch):
+    async def refused(*_):
+        return 403
+
+    await hub.submitted()
+    forget(hub)
+    monkeypatch.setattr(startup, "_start", refused)
     await begin(hub)
     for _ in range(50):
         if not hub.pool.jobs:
