@@ -51,6 +51,18 @@ def test_a_captured_ad_has_its_state_and_says_why(name, state, words):
         ("killed", Cause.FAILED),
         ("walltime_over", Cause.WALLTIME),
         ("out_of_memory", Cause.OUT_OF_MEMORY),
+        ("out_of_memory_then_removed", Cause.REMOVED),
+        ("held_by_admin", Cause.HELD),
+        ("held_by_owner", Cause.HELD),
+        ("held_then_removed", Cause.HELD),
+        ("no_program", Cause.FAILED),
+        ("no_program_then_removed", Cause.FAILED),
+        ("no_agent", Cause.FAILED),
+        ("vacated_fast", Cause.EVICTED),
+        ("drained", Cause.EVICTED),
+        ("removed_by_admin", Cause.REMOVED),
+        ("removed_by_owner", Cause.REMOVED),
+        ("stopped", Cause.REMOVED),
     ],
 )
 def test_a_captured_ad_has_its_cause(name, cause):
@@ -65,13 +77,30 @@ def test_the_end_of_the_walltime_is_known_while_it_runs():
 
 
 @pytest.mark.parametrize(
-    ("by", "words"), [("root", "An admin (root) has removed"), ("alice", "on your own behalf")]
+    ("name", "words"),
+    [
+        ("removed_by_admin", "An admin (condor) has removed the job."),
+        ("removed_by_admin_reason", "An admin (condor) has removed the job."),
+        ("removed_by_owner", "The job was removed on your own behalf, outside JupyterHub."),
+        ("stopped", ""),
+        ("held_by_admin", "An admin (condor) put the notebook's job on hold."),
+        ("held_by_owner", "You put the notebook's job on hold."),
+        ("held_then_removed", "You put the notebook's job on hold."),
+    ],
 )
-def test_a_removal_by_hand_says_by_whom(by, words):
-    reason = f"via condor_rm (by user {by})"
-    found = view(ad("walltime_over") | {"RemoveReason": reason, "Owner": "alice"})
-    assert words in found.reason
-    assert found.cause is Cause.REMOVED
+def test_what_was_done_by_hand_says_by_whom(name, words):
+    assert view(ad(name)).reason == words
+
+
+def test_what_the_access_point_removes_after_a_hold_keeps_the_hold_s_reason():
+    first, later = view(ad("no_program")), view(ad("no_program_then_removed"))
+    assert (later.cause, later.reason) == (first.cause, first.reason)
+    assert later.state is JobState.ENDED
+
+
+def test_what_the_access_point_removes_after_an_eviction_keeps_its_reason():
+    found = view(ad("vacated_fast"))
+    assert "Its owner or an admin took it off its node." in found.reason
 
 
 def test_a_node_out_of_reach_is_no_eviction():

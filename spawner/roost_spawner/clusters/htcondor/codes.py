@@ -108,13 +108,10 @@ VACATES: Mapping[int, Told] = MappingProxyType(
 EVICTED = "The notebook was taken off its node, and does not start a second time."
 
 # Parts of a RemoveReason.  The first ones are what the access point that we ship writes, then the
-# hub's own, then what condor_rm writes for whoever asked.
+# hub's own.
 REMOVALS: tuple[tuple[str, Told], ...] = (
     ("Roost: walltime over", (Cause.WALLTIME, "The notebook's time was up.")),
     ("Roost: not started in time", (Cause.REMOVED, "No slot became free in time.")),
-    ("Roost: evicted", (Cause.EVICTED, EVICTED)),
-    ("Roost: held", (Cause.HELD, "The job was put on hold, and has ended.")),
     ("PeriodicRemove", (Cause.WALLTIME, "The notebook's time was up, or its job could not go on.")),
     ("stopped in JupyterHub", (Cause.REMOVED, "")),
-    ("via condor_rm", (Cause.REMOVED, "")),
 )

@@ -31,6 +31,9 @@ PROJECTION = (
     "HoldReason",
     "HoldReasonCode",
     "HoldReasonSubCode",
+    "LastHoldReason",
+    "LastHoldReasonCode",
+    "LastHoldReasonSubCode",
     "RemoveReason",
     "VacateReason",
     "VacateReasonCode",
@@ -142,6 +145,12 @@ def _told(ad: Mapping[str, Any], state: JobState) -> Told:
 
 def _removal(ad: Mapping[str, Any]) -> Told:
     said = _text(ad, "RemoveReason") or ""
+    # The access point that we ship removes what was evicted or held: what came first counts.
+    if said.startswith("Roost: evicted"):
+        return _eviction(ad)
+    if said.startswith("Roost: held"):
+        names = ("HoldReason", "HoldReasonCode", "HoldReasonSubCode")
+        return _hold({**ad, **{name: ad.get(f"Last{name}") for name in names}})
     cause, words = next(
         (told for part, told in codes.REMOVALS if part in said), (Cause.REMOVED, "")
     )
@@ -150,9 +159,6 @@ def _removal(ad: Mapping[str, Any]) -> Told:
         words = f"An admin ({by[1]}) has removed the job."
     elif by is not None and _STOPPED not in said:
         words = "The job was removed on your own behalf, outside JupyterHub."
-    elif cause is Cause.EVICTED:
-        _, words, vacated = _eviction(ad)
-        said = f"{said}: {vacated}"
     return cause, words, said
 
 
