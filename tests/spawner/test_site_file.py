@@ -209,6 +209,8 @@ def test_what_an_admin_adds_to_a_job_is_the_profiles_over_the_clusters(parse):
         ("    slot: reserved", "    sbatch_options: {nice: 1}", 20, "slurm only"),
         ("    partition: gpu", "    submit_commands: {rank: '1'}", 27, "htcondor only"),
         ("    cpus: 1", "    environment: {JUPYTERHUB_API_TOKEN: x}", 21, "set by the hub"),
+        ("    slot: reserved", "    submit_commands: {universe: local}", 20, "cannot be set here"),
+        ("    partition: gpu", "    sbatch_options: {job-name: x}", 27, "cannot be set here"),
         ("    cpus: 1", "    environment: {JPY_API_TOKEN: x}", 21, "set by the hub"),
         ("    cpus: 1", "    environment: {BEARER_TOKEN_FILE: x}", 21, "set by the hub"),
         ("    cpus: 1", "    environment: {ROOST_TOKEN_DIR: x}", 21, "set by the hub"),
@@ -235,7 +237,7 @@ def test_the_families_say_what_may_not_be_added_and_the_line_is_named(parse, mon
     def problem(extras):
         return "universe is ours" if "universe" in extras else None
 
-    monkeypatch.setattr("roost_spawner.site.extras.htcondor.extras_problem", problem, raising=False)
+    monkeypatch.setattr("roost_spawner.site.extras.htcondor.extras_problem", problem)
     text = EXTRAS.replace("{+WantX: true,", "\n      {universe: local,")
     with pytest.raises(SiteError) as caught:
         parse(GOOD + text.lstrip("\n"))

@@ -96,6 +96,6 @@ def extras_problem(kind: str, extras: Mapping[str, str]) -> str | None:
     extras
         By name, as the site file has them.
     """
-    family = htcondor if kind == "htcondor" else slurm
-    said: str | None = getattr(family, "extras_problem", lambda _: None)(extras)
-    return said
+    if kind == "htcondor":
+        return htcondor.extras_problem(extras)
+    return slurm.extras_problem(extras)
