@@ -420,7 +420,7 @@ async def test_another_server_on_the_port_is_not_taken_for_ours(tls_hub):
 
 # -- agents that were pinned before this hub's -----------------------------------------------------
 
-FIRST = Path(__file__).parents[1] / "data/agents/agent-1.py"
+FIRST = Path(__file__).parents[1] / "data/agents/agent-1.txt"
 
 
 @pytest.mark.parametrize("with_tls", [False, True])

@@ -10,7 +10,7 @@ from roost_spawner.bootstrap import agent_source
 
 pytestmark = pytest.mark.unit
 
-FIRST = Path(__file__).parents[1] / "data/agents/agent-1.py"
+FIRST = Path(__file__).parents[1] / "data/agents/agent-1.txt"
 
 
 def test_the_agents_of_all_hubs_before_this_one_are_found(tmp_path):

@@ -13,7 +13,7 @@ from roost_spawner.bootstrap import agent_source
 
 pytestmark = pytest.mark.hub
 
-FIRST = Path(__file__).parents[1] / "data/agents/agent-1.py"
+FIRST = Path(__file__).parents[1] / "data/agents/agent-1.txt"
 
 
 def pinned_to_the_first(request):
