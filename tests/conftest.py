@@ -13,10 +13,11 @@ from testbed import lifecycle
 from testbed.demo.person import Person
 from testbed.layout import DOMAIN, LOOPBACK, NAME, PLAN, REPOSITORY, Folders, Site
 
+pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the quick tiers first, faults last in theirs, and refuse a test that belongs to none."""
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in TIERS):
@@ -27,6 +28,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return tier, "faults" in item.path.parts
 
     items.sort(key=turn)
+    if "soak" not in config.option.markexpr:
+        # Hours of them, for `make soak` (`-m soak`); pytest's summary counts them as deselected.
+        soak = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soak)
+        items[:] = [item for item in items if item not in soak]
 
 
 def _find_the_named_testbed() -> None:

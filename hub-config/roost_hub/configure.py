@@ -14,16 +14,19 @@ from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
 
-from roost_hub import startup
+from roost_hub import api, startup
+from roost_hub.lab import lab_environment, lab_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from roost_spawner.site.models import Site
     from traitlets.config import Config
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def _extend(section: Any, name: str, values: list[str]) -> None:
+def _extend(section: Any, name: str, values: Sequence[Any]) -> None:
     """Add to a list that the site may have begun."""
     known = section.get(name, [])
     known = known if isinstance(known, list) else []
@@ -60,6 +63,11 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     hub.custom_scopes = {**hub.get("custom_scopes", {}), **SCOPES}
     _extend(hub, "extra_user_scopes", [f"{SCOPE}!user"])
     _extend(hub, "template_paths", [str(TEMPLATES)])
+    _extend(hub, "extra_handlers", api.HANDLERS)
+    # A site's own files and variables go over ours.
+    spawner = c.RoostSpawner
+    spawner.session_files = lab_files() | dict(spawner.get("session_files", {}))
+    spawner.session_environment = lab_environment() | dict(spawner.get("session_environment", {}))
     # A grant is good for the audiences and scopes that were asked for at login, and no others.
     _extend(c.IAMOAuthenticator, "audiences", sorted(site.audiences()))
     _extend(

@@ -1,3 +1,5 @@
+"""A real hub with sessions on batch systems that obey the test: the fixture ``hub``."""
+
 from __future__ import annotations
 
 import asyncio
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from jupyterhub import scopes
 from jupyterhub.auth import DummyAuthenticator
+from roost_hub.api import HANDLERS
 from roost_spawner import sessions
 from roost_spawner.engine import _engines
 from roost_spawner.handoff import PREFIX, SCOPE
@@ -132,6 +135,7 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]
     c.JupyterHub.services = [{"name": "test", "api_token": TEST_TOKEN, "admin": True}]
     c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.extra_handlers = HANDLERS
     return c
 
 

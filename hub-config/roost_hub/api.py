@@ -1,0 +1,108 @@
+"""The hub's interface for people and their programs: how a session stands, now and as it changes.
+
+::
+
+    GET  {hub}/api/roost/v1/servers/{user}                    the user's default server
+    GET  {hub}/api/roost/v1/servers/{user}/servers/{server}   a named one
+    GET  .../events                                           the same as server-sent events
+
+Read-only.  Allowed to whoever may read the server (JupyterHub's scope ``read:servers``), and to the
+server itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.apihandlers import APIHandler
+from jupyterhub.scopes import has_scope
+from roost_spawner.handoff import SCOPE
+from roost_spawner.status import status_of
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+if TYPE_CHECKING:
+    from roost_spawner.sessions import Session
+
+HEARTBEAT = 20.0
+"""Seconds after which a silent stream says that it is still there: proxies close those that do
+not."""
+
+
+class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
+    def check_xsrf_cookie(self) -> None:
+        """Ask for no XSRF token: nothing is changed here, and JupyterLab's page has none.
+
+        Other origins cannot read the answer.  Pages of other users' servers can, if their visitor
+        is logged in, where a site has not given each user a domain of their own
+        (``JupyterHub.subdomain_host``); it holds no secret.
+        """
+        if self.request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
+            raise web.HTTPError(403, "Only pages of this hub may ask.")
+
+    def found(self, user_name: str, server_name: str) -> Session:
+        """Return the session of a server, if the caller may see it."""
+        place = f"{user_name}/{server_name}"
+        caller = self.current_user
+        wanted = (f"read:servers!server={place}", f"{SCOPE}!server={place}")
+        if caller is None or not any(
+            has_scope(scope, self.parsed_scopes, db=self.db) for scope in wanted
+        ):
+            raise web.HTTPError(403 if caller is not None else 401)
+        user = self.find_user(user_name)
+        spawner = None if user is None else user.spawners.get(server_name)
+        session: Session | None = getattr(spawner, "session", None)
+        if session is None:
+            raise web.HTTPError(404, "This server does not run.")
+        return session
+
+
+class StatusHandler(_Handler):
+    """How a session stands."""
+
+    def get(self, user_name: str, server_name: str | None = None) -> None:
+        """Answer once."""
+        session = self.found(user_name, server_name or "")
+        self.set_header("Cache-Control", "no-store")
+        self.write(json.dumps(status_of(session, time.time())))
+
+
+class EventsHandler(_Handler):
+    """The same, again whenever it changes."""
+
+    def get_content_type(self) -> str:
+        """Return what the answer is."""
+        return "text/event-stream"
+
+    async def get(self, user_name: str, server_name: str | None = None) -> None:
+        """Send events until the session is over or the listener is gone."""
+        session = self.found(user_name, server_name or "")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Accel-Buffering", "no")
+        told: dict[str, Any] = {}
+        while not self._finished:
+            status = status_of(session, time.time())
+            # The seconds run by themselves.
+            news = {name: value for name, value in status.items() if name != "seconds_left"}
+            try:
+                self.write(
+                    f"data: {json.dumps(status)}\n\n" if news != told else ": still here\n\n"
+                )
+                await self.flush()
+            except StreamClosedError:
+                return
+            if session.record.over:
+                return
+            told = news
+            await session.changed(HEARTBEAT)
+
+
+_USER, _SERVER = r"([^/]+)", r"([^/]+)"
+HANDLERS = [
+    (rf"/api/roost/v1/servers/{_USER}", StatusHandler),
+    (rf"/api/roost/v1/servers/{_USER}/events", EventsHandler),
+    (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}", StatusHandler),
+    (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}/events", EventsHandler),
+]

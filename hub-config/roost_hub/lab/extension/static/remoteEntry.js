@@ -1,0 +1,55 @@
+// JupyterLab loads this as a federated extension: an object with `init` and `get`.  Written by
+// hand, so that there is nothing to build.
+(() => {
+  const RETRY = 60000; // ms; the browser itself retries a stream that broke off
+
+  function url(config) {
+    const user = encodeURIComponent(config.hubUser);
+    const server = config.hubServerName;
+    const named = server ? `/servers/${encodeURIComponent(server)}` : "";
+    return `${config.hubPrefix.replace(/\/$/, "")}/api/roost/v1/servers/${user}${named}/events`;
+  }
+
+  function listen(app, config) {
+    const said = new Set();
+    const stream = new EventSource(url(config));
+    stream.onmessage = (event) => {
+      const status = JSON.parse(event.data);
+      for (const notice of status.notices) {
+        if (said.has(notice.message)) continue;
+        said.add(notice.message);
+        app.commands.execute("apputils:notify", {
+          message: notice.message,
+          type: notice.level === "warning" ? "warning" : "info",
+          options: { autoClose: false },
+        });
+        if (status.state === "evicting" && app.commands.hasCommand("docmanager:save-all")) {
+          app.commands.execute("docmanager:save-all");
+        }
+      }
+      if (status.over) stream.close();
+    };
+    stream.onerror = () => {
+      // Closed for good: refused, or the hub is another one.  Ask again, but seldom.
+      if (stream.readyState === EventSource.CLOSED) {
+        setTimeout(() => listen(app, config), RETRY);
+      }
+    };
+  }
+
+  const plugin = {
+    id: "roost-notices:plugin",
+    autoStart: true,
+    activate: (app) => {
+      const page = document.getElementById("jupyter-config-data");
+      const config = page ? JSON.parse(page.textContent) : {};
+      if (config.hubPrefix && config.hubUser) app.started.then(() => listen(app, config));
+    },
+  };
+
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB["roost-notices"] = {
+    init: () => {},
+    get: () => Promise.resolve(() => ({ __esModule: true, default: plugin })),
+  };
+})();

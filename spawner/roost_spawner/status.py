@@ -1,0 +1,47 @@
+"""How a session stands, for people and programs outside of it.  Pure; holds no secret."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roost_spawner.sessions import Session
+
+
+def status_of(session: Session, now: float) -> dict[str, Any]:
+    """Return how a session stands, as JSON takes it.
+
+    Parameters
+    ----------
+    session
+        The session.
+    now
+        Seconds since the epoch.
+
+    Returns
+    -------
+    dict
+        ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``job``, ``node``,
+        ``slot``, ``ready``, ``reachable`` (whether the batch system answers), ``ends_at`` (of the
+        walltime, seconds since the epoch, or None) with ``seconds_left``, and ``notices``: each
+        with ``level``, ``message`` and ``at``.
+    """
+    record = session.record
+    ends_at = record.ends_at or None
+    return {
+        "state": str(record.state) if session.reachable else "unreachable",
+        "why": record.why,
+        "cause": str(record.cause) or None,
+        "cluster": record.cluster,
+        "profile": record.profile,
+        "job": record.job_id or None,
+        "node": record.node or None,
+        "slot": record.slot or None,
+        "ready": record.ready,
+        "over": record.over,
+        "reachable": session.reachable,
+        "ends_at": ends_at,
+        "seconds_left": max(0, round(ends_at - now)) if ends_at else None,
+        "notices": [asdict(notice) for notice in session.notices],
+    }

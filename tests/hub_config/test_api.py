@@ -1,0 +1,96 @@
+"""How a session stands, for those who may know."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+pytestmark = pytest.mark.hub
+
+STATUS = "api/roost/v1/servers/alice"
+
+
+async def test_the_owner_reads_how_the_session_stands(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    session.update(ends_at=4_000_000_000.0)
+    token = hub.app.users["alice"].new_api_token()
+    code, status = await hub.fetch("GET", STATUS, token=token)
+    assert code == 200
+    assert (status["state"], status["job"], status["node"]) == ("running", "1.0", "127.0.0.1")
+    assert status["seconds_left"] > 0
+    assert status["notices"] == []
+    for secret in (hub.spawner().api_token, session.record.key_hash, session.record.token_hash):
+        assert secret not in json.dumps(status)
+
+
+async def test_a_server_reads_its_own_status_and_no_other(hub):
+    hub.pool.run_for_real = True
+    await hub.spawn(server="one")
+    await hub.spawn(server="two")
+    await hub.settled(server="one")
+    await hub.settled(server="two")
+    token = hub.spawner(server="one").api_token
+    assert (await hub.fetch("GET", f"{STATUS}/servers/one", token=token))[0] == 200
+    assert (await hub.fetch("GET", f"{STATUS}/servers/two", token=token))[0] == 403
+
+
+async def test_nobody_else_reads_it(hub):
+    await hub.submitted()
+    await hub.fetch("POST", "api/users/bob")
+    bob = hub.app.users["bob"].new_api_token()
+    for path in (STATUS, f"{STATUS}/events"):
+        assert (await hub.fetch("GET", path, token=bob))[0] == 403
+        assert (await hub.fetch("GET", path, token=None))[0] in (401, 403)
+    assert (await hub.fetch("GET", "api/roost/v1/servers/nobody"))[0] == 404
+
+
+async def test_a_page_of_another_site_gets_nothing(hub):
+    await hub.submitted()
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    assert (await hub.fetch("GET", STATUS, headers=headers))[0] == 403
+
+
+async def test_events_come_as_they_happen_and_end_with_the_session(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    heard = []
+    listening = asyncio.Event()
+
+    async def listen():
+        headers = {"Authorization": f"token {hub.token}"}
+        url = f"{hub.app.url}{STATUS}/events"
+        async with aiohttp.request("GET", url, headers=headers) as answer:
+            assert answer.content_type == "text/event-stream"
+            async for line in answer.content:
+                if line.startswith(b"data:"):
+                    heard.append(json.loads(line[5:]))
+                    listening.set()
+
+    listener = asyncio.create_task(listen())
+    await asyncio.wait_for(listening.wait(), 5)
+    session.event("evicting", "the scheduler takes the node back", "", seconds_left=30)
+    await asyncio.sleep(0.2)
+    assert heard[-1]["state"] == "evicting"
+    assert "ends in 30 s" in heard[-1]["notices"][0]["message"]
+    session.end("The job was removed.")
+    await asyncio.wait_for(listener, 5)
+    assert heard[-1]["over"]
+
+
+async def test_a_listener_who_leaves_is_forgotten(hub):
+    session = await hub.submitted()
+    url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}
+    async with aiohttp.request("GET", url, headers=headers) as answer:
+        await answer.content.readline()
+        before = len(session._waiters)
+    session.wake()
+    await asyncio.sleep(0.2)
+    session.wake()
+    await asyncio.sleep(0.2)
+    assert len(session._waiters) < before
