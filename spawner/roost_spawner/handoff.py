@@ -8,8 +8,8 @@
     POST sessions/{id}/tokens     {}                   likewise
     POST sessions/{id}/event      {"kind", "reason", "log_tail"?, "seconds_left"?}  likewise
 
-Closed lists of fields, small bodies.  410: the session is over, end the job.  429, 503: ask again.
-Who has not proved to be the job learns nothing: all refusals of a proof read the same, and why
+Closed lists of fields, small bodies.  410: the session is over, end the job.  409, 429, 503: ask
+again.  Who has not proved to be the job learns nothing: all refusals of a proof read the same, and why
 stands in the log.
 
 On import the handlers take their place in JupyterHub, and batchspawner's own callback, which sets
@@ -263,14 +263,14 @@ class BundleHandler(_Handler):
             self.again(status=429, seconds=2)
             return
         except NotYet:
-            self.again()
+            self.again(status=409)
             return
         except ProofRefused as error:
             self.note(error.sentence, f"No bundle for a caller of session {session_id}: {error}")
             raise web.HTTPError(403, _NOT_THE_JOB) from None
         except RoostError as error:
             self.note("cluster", f"Cannot check the proof of session {session_id}: {error}")
-            self.again(seconds=2)
+            self.again(status=409, seconds=2)
             return
         # The session may have ended while the caller waited.
         self.session(session_id)

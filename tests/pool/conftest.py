@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testbed.demo.person import Person
+from tests.support.mallory import Mallory, settled
 from tests.support.pool import start_startd, stop_startd
 
 if TYPE_CHECKING:
@@ -100,3 +101,27 @@ def queue(testbed: Site):
         return json.loads(testbed.hosts["ap"].run(command, user=user).stdout or "[]")
 
     return read
+
+
+@pytest.fixture
+async def mallory(testbed):
+    async with Mallory(testbed) as found:
+        yield found
+
+
+@pytest.fixture
+async def alice(person):
+    found = person("alice")
+    await found.login()
+    yield found
+    await settled(found)
+    for server in ("", "two"):
+        await found.stop(server)
+
+
+@pytest.fixture
+async def bob(person):
+    found = person("bob")
+    await found.login()
+    yield found
+    await found.stop()

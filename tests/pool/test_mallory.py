@@ -1,56 +1,29 @@
-"""What another user can try against a session, on the nodes and at the hub, and what they get."""
+"""What another user can try against a session at the hub and the schedulers, and what they get."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import re
 import secrets
 import time
 
-import aiohttp
 import pytest
 from roost_spawner.bootstrap import agent_source, bootstrap_code
 from roost_spawner.clusters.base import JobRequest, Launcher, Resources
 from roost_spawner.clusters.slurm.submit import script
 from roost_spawner.handoff import PREFIX
 
-from testbed.demo.person import Refused
 from tests.support.broker import BrokerTalk
 from tests.support.condor import PoolTalk
 from tests.support.handoff import head, new_key, talk
-from tests.support.mallory import Mallory
+from tests.support.mallory import lives, settled
 
 pytestmark = pytest.mark.pool
 
 TOKEN = "import os; print(os.environ['JUPYTERHUB_API_TOKEN'])"
 FLOOD = 200
-
-
-@pytest.fixture
-async def mallory(testbed):
-    async with Mallory(testbed) as found:
-        yield found
-
-
-@pytest.fixture
-async def alice(person):
-    found = person("alice")
-    await found.login()
-    yield found
-    await settled(found)
-    for server in ("", "two"):
-        await found.stop(server)
-
-
-@pytest.fixture
-async def bob(person):
-    found = person("bob")
-    await found.login()
-    yield found
-    await found.stop()
 
 
 async def ready(someone, server=""):
@@ -59,139 +32,6 @@ async def ready(someone, server=""):
         if event.get("ready"):
             return
     raise AssertionError("the progress stream ended early")
-
-
-async def settled(someone, *, ready=False, limit=90):
-    """Wait until the hub has made up its mind about a person's servers, after a restart too."""
-    servers = {}
-    end = time.monotonic() + limit
-    while True:
-        with contextlib.suppress(aiohttp.ClientError, ValueError, Refused):
-            await someone.login()
-            status, user = await someone.api("GET", f"users/{someone.name}")
-            servers = user.get("servers") or {}
-            decided = all(server["pending"] != "check" for server in servers.values())
-            if status == 200 and decided and (not ready or servers.get("", {}).get("ready")):
-                return
-        assert time.monotonic() < end, f"the hub has not settled: {servers}"
-        await asyncio.sleep(0.5)
-
-
-async def lives(someone, server=""):
-    """Whether a session's server answers its owner: a new kernel runs a cell."""
-    return await someone.run("print(6 * 7)", server=server) == ["42"]
-
-
-# -- on the nodes ----------------------------------------------------------------------------------
-
-LOOK = r"""
-import os, re
-found = []
-for number in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        if os.stat("/proc/" + number).st_uid != %(uid)d:
-            continue
-        line = open("/proc/%%s/cmdline" %% number, "rb").read().replace(b"\0", b" ").decode()
-    except OSError:
-        continue
-    found.append("cmdline " + line)
-    for name in ("environ", "mem", "maps", "stack", "io", "auxv", "syscall"):
-        try:
-            with open("/proc/%%s/%%s" %% (number, name), "rb") as file:
-                if name == "maps":
-                    place = int(file.read(32).split(b"-")[0], 16)
-                    found.append("OPEN maps")
-                elif name == "mem":
-                    file.seek(0x400000)
-                    found.append("OPEN mem")
-                else:
-                    found.append("OPEN " + name + " " + repr(file.read(200)))
-        except OSError:
-            pass
-    for name in ("cwd", "root", "exe", "fd", "map_files"):
-        try:
-            found.append("OPEN " + name + " " + repr(os.listdir("/proc/%%s/%%s" %% (number, name))))
-        except OSError:
-            pass
-for name in %(paths)r:
-    for path in (name, os.path.dirname(name)):
-        try:
-            found.append("OPEN " + path + repr(os.listdir(path)))
-        except NotADirectoryError:
-            found.append("OPEN " + path)
-        except OSError:
-            pass
-    try:
-        found.append("OPEN " + open(name).read())
-    except OSError:
-        pass
-print("\n".join(found))
-"""
-
-
-@pytest.mark.parametrize("profile", ["interactive", "gpu"])
-async def test_another_user_on_the_node_reads_nothing_of_a_session(
-    testbed, mallory, alice, profile
-):
-    await alice.start(profile)
-    (where,) = await alice.run("import socket; print(socket.gethostname())")
-    node = testbed.hosts[where.partition(".")[0]]
-    uid = next(person.uid for person in testbed.people if person.name == "alice")
-    # Root shows mallory where to look: the cookie, the agent's directory and all below it.
-    names = "-name .chirp.config -o -name 'bt_u*' -o -name status.json -o -name server.log"
-    search = f"find / -xdev -user alice \\( {names} -o -path '*/roost-*' \\) 2>/dev/null; true"
-    seen_from = [f"/proc/{number}/root" for number in alices_pids(node, uid)[:1]]
-    paths = node.run(["sh", "-c", search]).stdout.split()
-    for root in seen_from:  # /tmp is each job's own
-        found = node.run(["sh", "-c", search.replace("find /", f"find {root}/ {root}/tmp", 1)])
-        paths += found.stdout.split()
-    assert any(path.endswith("status.json") for path in paths)
-    assert any(path.endswith(".chirp.config") for path in paths) == (profile == "interactive")
-    code = LOOK % {"uid": uid, "paths": paths}
-    done = node.run(["/usr/bin/python3", "-"], input=code, user="mallory")
-    seen = done.stdout.splitlines()
-    assert any("jupyterhub.singleuser" in line or "labhub" in line for line in seen), done.stderr
-    assert [line for line in seen if line.startswith("OPEN")] == []
-    # The server's own port: who is not the proxy gets no page and no API without a token.
-    port = mallory.record("alice")["port"]
-    for scheme in ("http", "https"):
-        for name in ("user/alice/api/contents", "user/alice/api/kernels", "user/alice/lab"):
-            command = ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"]
-            url = f"{scheme}://127.0.0.1:{port}/{name}"
-            answer = node.run([*command, url], user="mallory", check=False).stdout
-            assert answer in {"000", "302", "400", "403", "405"}, (url, answer)
-    assert await lives(alice)
-
-
-def alices_pids(node, uid):
-    listed = node.run(["ps", "-eo", "pid,uid,args"]).stdout.splitlines()[1:]
-    return [
-        line.split()[0] for line in listed if line.split()[1] == str(uid) and "singleuser" in line
-    ]
-
-
-async def test_the_starters_channel_takes_nobody_without_its_cookie(testbed, alice):
-    await alice.start("interactive")
-    (where,) = await alice.run("import socket; print(socket.gethostname())")
-    node = testbed.hosts[where.partition(".")[0]]
-    found = node.run(
-        ["sh", "-c", "cat $(find /var -user alice -name .chirp.config | head -1)"]
-    ).stdout.split()
-    host, port, cookie = found[:3]
-    code = (
-        "import socket\n"
-        f"for word in ({secrets.token_hex(len(cookie) // 2)!r}, '', '*'):\n"
-        f"    line = socket.create_connection(({host!r}, {int(port)})).makefile('rw')\n"
-        "    for say in ('cookie ' + word, 'set_job_attr RoostKeyHash \"x\"',\n"
-        "                'get_job_attr Owner'):\n"
-        "        line.write(say + chr(10)); line.flush()\n"
-        "        print('said', repr(line.readline()))\n"
-    )
-    done = node.run(["/usr/bin/python3", "-"], input=code, user="mallory", check=False)
-    said = re.findall(r"said '(.*)'", done.stdout)
-    assert said, done.stderr
-    assert not [word for word in said if not word.startswith("-") and word]
-    assert await lives(alice)
 
 
 # -- before the job is there -----------------------------------------------------------------------
@@ -238,9 +78,9 @@ async def test_a_crowd_that_calls_before_the_job_gets_nothing_and_does_not_keep_
         record, answers, _ = await besiege(mallory, alice, lambda: mallory.start("negotiator-nb"))
     finally:
         await mallory.start("negotiator-nb")
-    assert {answer.status for answer in answers} <= {403, 429, 503}
+    assert {answer.status for answer in answers} <= {403, 409, 429}
     assert 429 in {answer.status for answer in answers}
-    assert all(answer.refused or answer.status == 503 for answer in answers)
+    assert all(answer.refused for answer in answers)
     assert len({answer.text for answer in answers}) <= 3, "one text for each status"
     now = mallory.record("alice")
     assert (now["id"], now["job_id"], now["ready"]) == (record["id"], record["job_id"], True)
@@ -504,10 +344,9 @@ async def test_big_and_slow_bodies_are_refused_before_they_cost_anything(mallory
     print(f"{took:.1f} s, {(after - before) / 1024:.0f} MiB", [sent for _, sent in answers])
     for answer, _ in answers[:5]:
         assert answer.startswith(b"HTTP/1.1 413 "), answer
-    for answer, sent in answers[5:]:
-        # Who goes on sending may not get to read the answer any more, or the proxy did not.
-        assert not answer or re.match(rb"HTTP/1.1 (411|413|503) ", answer), answer
-        assert sent < 100_000_000
+    for answer, _ in answers[5:]:
+        # Who goes on sending may not get to read the answer any more.
+        assert not answer or re.match(rb"HTTP/1.1 (411|413) ", answer), answer
     assert any(answer.startswith(b"HTTP/1.1 413 ") for answer, _ in answers[5:10])
     assert any(answer.startswith(b"HTTP/1.1 411 ") for answer, _ in answers[10:])
     assert after - before < 20 * 1024

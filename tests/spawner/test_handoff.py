@@ -157,7 +157,7 @@ async def test_of_many_callers_one_gets_in_and_the_scheduler_is_asked_once_at_a_
 async def test_no_proof_yet_is_no_refusal(hub):
     session = await hub.submitted()
     code, answer = await hub.handoff(session, "bundle", {"key": new_key()[0]})
-    assert (code, set(answer)) == (503, {"status", "message"})
+    assert (code, set(answer)) == (409, {"status", "message"})
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_a_ticket_counts_only_while_the_job_runs_and_for_one_key(hub):
     session = await hub.submitted(profile="gpu")
     ticket = hub.gpus.requests[0].launcher.ticket
     body = {"key": new_key()[0], "ticket": ticket}
-    assert (await hub.handoff(session, "bundle", body))[0] == 503
+    assert (await hub.handoff(session, "bundle", body))[0] == 409
     hub.gpus.start(session.record.job_id)
     wrong = {"key": new_key()[0], "ticket": "x" * 43}
     assert (await hub.handoff(session, "bundle", wrong))[0] == 403

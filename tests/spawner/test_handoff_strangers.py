@@ -160,7 +160,7 @@ async def test_a_scheduler_that_is_away_is_not_described_to_strangers(hub):
     waiting = await hub.handoff(session, "bundle", {"key": new_key()[0]})
     hub.pool.down = True
     away = await hub.handoff(session, "bundle", {"key": new_key()[0]})
-    assert waiting == away == (503, {"status": 503, "message": "Not now; ask again."})
+    assert waiting == away == (409, {"status": 409, "message": "Not now; ask again."})
     assert not session.record.over
 
 
@@ -192,13 +192,13 @@ async def test_a_crowd_of_strangers_neither_keeps_the_job_out_nor_asks_the_sched
     assert hub.pool.calls.count("look") <= FREE_LOOKS
     hub.pool.start(session.record.job_id, digest)
     end = time.monotonic() + 10
-    while (answer := await hub.handoff(session, "bundle", {"key": key}))[0] in (429, 503):
+    while (answer := await hub.handoff(session, "bundle", {"key": key}))[0] in (409, 429):
         assert time.monotonic() < end
     assert answer[0] == 200
     for task in strangers:
         task.cancel()
     await asyncio.gather(*strangers, return_exceptions=True)
-    assert set(codes) <= {403, 429, 503}
+    assert set(codes) <= {403, 409, 429}
     assert 429 in codes
     assert hub.pool.calls.count("look") <= FREE_LOOKS + 20
     assert session.record.key_hash == digest
@@ -209,7 +209,7 @@ async def test_more_callers_than_the_hub_can_bear_are_turned_away_at_once(hub, m
     session = await hub.submitted()
     calls = [hub.handoff(session, "bundle", {"key": new_key()[0]}) for _ in range(9)]
     codes = sorted([code for code, _ in await asyncio.gather(*calls)])
-    assert codes == [429] * 4 + [503] * 5
+    assert codes == [409] * 5 + [429] * 4
     # And nothing of it stays.
     key, digest = new_key()
     hub.pool.start(session.record.job_id, digest)

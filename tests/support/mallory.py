@@ -17,6 +17,7 @@ import aiohttp
 from roost_spawner.handoff import PREFIX
 
 from testbed import lifecycle
+from testbed.demo.person import Refused
 from testbed.steps import Printer
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from testbed.demo.person import Person
     from testbed.layout import Site
 
 # What no refusal may hold: somebody's name, a host, a job, a hash or a key, how the hub is made.
@@ -192,3 +194,24 @@ class Mallory:
     def hub_log(self) -> str:
         """Return the hub's log so far."""
         return self.site.hosts["hub"].read("/var/log/testbed/hub.log")
+
+
+async def settled(someone: Person, *, ready: bool = False, limit: float = 90) -> None:
+    """Wait until the hub has made up its mind about a person's servers, after a restart too."""
+    servers: dict[str, Any] = {}
+    end = time.monotonic() + limit
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, ValueError, Refused):
+            await someone.login()
+            status, user = await someone.api("GET", f"users/{someone.name}")
+            servers = user.get("servers") or {}
+            decided = all(server["pending"] != "check" for server in servers.values())
+            if status == 200 and decided and (not ready or servers.get("", {}).get("ready")):
+                return
+        assert time.monotonic() < end, f"the hub has not settled: {servers}"
+        await asyncio.sleep(0.5)
+
+
+async def lives(someone: Person, server: str = "") -> bool:
+    """Whether a session's server answers its owner: a new kernel runs a cell."""
+    return await someone.run("print(6 * 7)", server=server) == ["42"]
