@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := shepherd authenticator spawner hub-config testbed tests bench docs/conf.py
 
-.PHONY: help check format lint types unit test demo bench docs lock clean chromium
+.PHONY: help check format lint types unit test soak demo bench docs lock clean chromium
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,6 +44,9 @@ chromium:
 
 test: lint types docs chromium  ## everything: all tiers, on the testbed (root, Linux)
 	$(BIN)/pytest
+
+soak: $(READY)  ## the long faults, two hours on the testbed (ROOST_SOAK_MINUTES=60 of them at random); `make test` leaves them out
+	$(BIN)/pytest -m soak
 
 demo: $(READY)  ## the testbed up, the main job flown once, then kept serving (ONCE=1: exit after the flight)
 	$(BIN)/python -m testbed.demo $(if $(ONCE),--once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from testbed import lifecycle
 from testbed.steps import Printer
 from tests.pool.conftest import person_of
-from tests.support.fleet import Fleet
+from tests.support.fleet import OWNERS, Fleet
 from tests.support.ground import HTCONDOR, SLURM
+from tests.support.guest import Guest
 from tests.support.mishaps import MISHAPS, Outcome, befall
 
 pytestmark = pytest.mark.pool
@@ -23,34 +25,40 @@ _AT_ONCE = {HTCONDOR: 5, SLURM: 4}
 async def _befall_all(testbed, ground):
     people = {name: person_of(testbed, name) for name in ("alice", "bob")}
     ground.furnish(*people)
-    places = {kind: asyncio.Semaphore(count) for kind, count in _AT_ONCE.items()}
+    places = {kind: asyncio.Queue() for kind in _AT_ONCE}
+    for kind, count in _AT_ONCE.items():
+        for number in range(count):
+            places[kind].put_nowait(f"m{number}")
     fleet = Fleet(ground, people)
     outcomes = {}
 
-    async def one(number, name, mishap):
-        # On HTCondor alice, on Slurm bob.
-        async with places[mishap.kind]:
-            guest = fleet.guest(mishap.kind, f"m{number}")
-            try:
-                outcomes[name] = await befall(ground, guest, mishap)
-            except Exception as error:
-                said = [*guest.said, *(why for _, why in guest.seen)]
-                outcomes[name] = Outcome(said, trouble=f"{type(error).__name__}: {error}")
-            await guest.forget()
-            await guest.close_page()
+    async def one(name, mishap):
+        # On HTCondor alice, on Slurm bob; each server's name is used again.
+        server = await places[mishap.kind].get()
+        guest = Guest(ground, people[OWNERS[mishap.kind]], server, mishap.kind)
+        try:
+            outcomes[name] = await befall(ground, guest, mishap)
+        except Exception as error:
+            said = [*guest.said, *(why for _, why in guest.seen)]
+            outcomes[name] = Outcome(said, trouble=f"{type(error).__name__}: {error}")
+        await guest.close_page()
+        with contextlib.suppress(Exception):
+            await guest.ask_to_stop()
+            await guest.gone()
+            ground.sign(guest.person.name, server, "crash").unlink(missing_ok=True)
+        places[mishap.kind].put_nowait(server)
 
     try:
         for person in people.values():
             await person.login()
         await fleet.begin()
-        await asyncio.gather(
-            *(one(number, name, mishap) for number, (name, mishap) in enumerate(MISHAPS.items()))
-        )
+        await asyncio.gather(*(one(*item) for item in MISHAPS.items()))
         try:
             await fleet.nothing_left()
         except AssertionError as error:
             outcomes["afterwards"] = Outcome([], trouble=str(error))
     finally:
+        await fleet.begin()  # which deletes what servers there are
         await fleet.close()
         for person in people.values():
             await person.__aexit__(None, None, None)

@@ -37,12 +37,14 @@ _SLURM_OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NOD
 # In a user's home: what each of their servers runs first.  So a server can be kept from coming up,
 # or made to crash, by nothing that the product knows of.
 SERVER_CONFIG = """
-import os, pathlib, time
+import os, pathlib, sys, time
 here = pathlib.Path.home() / "faults" / (os.environ.get("JUPYTERHUB_SERVER_NAME") or "default")
 while here.with_suffix(".wait").exists():
     time.sleep(0.1)
 if here.with_suffix(".crash").exists():
-    raise RuntimeError("the notebook's extensions do not fit together")
+    sys.stderr.write("the notebook's extensions do not fit together\\n")
+    sys.stderr.flush()
+    os._exit(3)
 """
 
 
@@ -173,6 +175,23 @@ class Ground:
             await self._reconfigure()
         if SLURM in kinds:
             await self.run("ctl", "scontrol", "update", "partitionname=gpu", "state=up")
+
+    @contextlib.asynccontextmanager
+    async def only(self, *nodes: str) -> AsyncIterator[None]:
+        """Let jobs start on these nodes alone."""
+        names = "|".join(nodes)
+        constraint = f'RoostSlot =?= true && regexp("^({names})[.]", Machine)'
+        line = f"NB.NEGOTIATOR_SLOT_CONSTRAINT = {constraint}\n"
+        self.site.hosts["cm"].write(_CLOSED, line)
+        await self._reconfigure()
+        others = ",".join({"gpu1", "gpu2"} - set(nodes))
+        update = ("ctl", "scontrol", "update", f"nodename={others}")
+        await self.run(*update, "state=drain", "reason=test")
+        try:
+            yield
+        finally:
+            await self.open(HTCONDOR)
+            await self.run(*update, "state=resume")
 
     async def _reconfigure(self) -> None:
         await self.run("cm", "condor_reconfig", check=False)

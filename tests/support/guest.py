@@ -165,13 +165,13 @@ class Guest:
         await self.queued()
         return self
 
-    async def gone(self) -> Guest:
+    async def gone(self, limit: float = PATIENCE) -> Guest:
         """Wait until the hub says that there is no such server."""
 
         async def there() -> bool:
             return await self.model() == {}
 
-        await until(there, f"{self} is gone")
+        await until(there, f"{self} is gone", limit)
         return self
 
     async def ask_to_stop(self) -> Guest:

