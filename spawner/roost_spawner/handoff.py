@@ -9,8 +9,8 @@
     POST sessions/{id}/event      {"kind", "reason", "log_tail"?, "seconds_left"?}  likewise
 
 Closed lists of fields, small bodies.  410: the session is over, end the job.  409, 429, 503: ask
-again.  Who has not proved to be the job learns nothing: all refusals of a proof read the same, and why
-stands in the log.
+again.  Who has not proved to be the job learns nothing: all refusals of a proof read the same, and
+why stands in the log.
 
 On import the handlers take their place in JupyterHub, and batchspawner's own callback, which sets
 whatever attribute it is told, leaves it.
