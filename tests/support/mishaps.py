@@ -44,6 +44,8 @@ class Mishap:
     act: Act
     says: str
     lives: bool = False
+    keeps_kernel: bool = True
+    """Whether, if it lives on, its kernel does too."""
     at_start: bool = False
     options: dict[str, str] = field(default_factory=dict)
 
@@ -109,7 +111,8 @@ MISHAPS: dict[str, Mishap] = {
         HTCONDOR, _pause("ap", ("condor_suspend",), ("condor_continue",)), r"", lives=True
     ),
     "removed": Mishap(HTCONDOR, _condor("condor_rm"), r"removed"),
-    "memory": Mishap(HTCONDOR, _fill_memory, r"memory"),
+    # The kernel outgrows the slot, and the node ends the kernel alone.
+    "memory": Mishap(HTCONDOR, _fill_memory, r"", lives=True, keeps_kernel=False),
     "walltime": Mishap(HTCONDOR, _nothing, r"[Tt]ime", options={"walltime": "1m"}),
     "crash at start": Mishap(HTCONDOR, _crash, r"do not fit together", at_start=True),
     "crash after ready": Mishap(HTCONDOR, _kill_server, r"killed"),
@@ -137,6 +140,8 @@ async def befall(ground: Ground, guest: Guest, mishap: Mishap) -> Outcome:
             await guest.ready()
             await guest.remember()
             await mishap.act(ground, guest)
+        if mishap.lives and not mishap.keeps_kernel:
+            await guest.remember()  # in a new one
         if mishap.lives:
             await guest.unharmed()
         else:
