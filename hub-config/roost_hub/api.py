@@ -42,8 +42,8 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         if self.request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise web.HTTPError(403, "Only pages of this hub may ask.")
 
-    def found(self, user_name: str, server_name: str) -> Session:
-        """Return the session of a server, if the caller may see it."""
+    def spawner(self, user_name: str, server_name: str) -> Any:
+        """Return a server's spawner, if the caller may see it."""
         place = f"{user_name}/{server_name}"
         caller = self.current_user
         wanted = (f"read:servers!server={place}", f"{SCOPE}!server={place}")
@@ -52,11 +52,9 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         ):
             raise web.HTTPError(403 if caller is not None else 401)
         user = self.find_user(user_name)
-        spawner = None if user is None else user.spawners.get(server_name)
-        session: Session | None = getattr(spawner, "session", None)
-        if session is None:
-            raise web.HTTPError(404, "This server does not run.")
-        return session
+        if user is None or (server_name and server_name not in user.orm_spawners):
+            raise web.HTTPError(404, "There is no such server.")
+        return user.spawners[server_name]
 
 
 class StatusHandler(_Handler):
@@ -64,9 +62,14 @@ class StatusHandler(_Handler):
 
     def get(self, user_name: str, server_name: str | None = None) -> None:
         """Answer once."""
-        session = self.found(user_name, server_name or "")
+        spawner = self.spawner(user_name, server_name or "")
+        session: Session | None = spawner.session
         self.set_header("Cache-Control", "no-store")
-        self.write(json.dumps(status_of(session, time.time())))
+        if session is not None:
+            self.write(json.dumps(status_of(session, time.time())))
+            return
+        ended = {"state": "ended", "over": True, "ready": False, "notices": []}
+        self.write(json.dumps(ended | (spawner.last_end or {})))
 
 
 class EventsHandler(_Handler):
@@ -78,7 +81,9 @@ class EventsHandler(_Handler):
 
     async def get(self, user_name: str, server_name: str | None = None) -> None:
         """Send events until the session is over or the listener is gone."""
-        session = self.found(user_name, server_name or "")
+        session: Session | None = self.spawner(user_name, server_name or "").session
+        if session is None:
+            raise web.HTTPError(404, "This server does not run.")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")
         told: dict[str, Any] = {}

@@ -20,11 +20,32 @@ class Notice:
     """Seconds since the epoch."""
 
 
-def evicting(seconds_left: int | None, at: float) -> Notice:
-    """Return the notice that a node is taken back."""
+_NEARLY = 60.0
+"""Seconds before the end of the walltime at which an end is the walltime's."""
+
+
+def ending(seconds_left: int | None, ends_at: float, at: float) -> Notice:
+    """Return the notice that the batch system ends the session.
+
+    Parameters
+    ----------
+    seconds_left
+        Until its processes are killed; None if the agent does not know.
+    ends_at
+        End of the walltime, in seconds since the epoch; 0 while nobody knows.
+    at
+        Now, in seconds since the epoch.
+    """
     when = "very soon" if seconds_left is None else f"in {seconds_left} s"
-    words = f"This node is needed for other work: your session ends {when}. Save your work now."
-    return Notice("warning", words, at)
+    why = "This node is needed for other work"
+    if time_is_up(ends_at, at):
+        why = "This session's time is up"
+    return Notice("warning", f"{why}: your session ends {when}. Save your work now.", at)
+
+
+def time_is_up(ends_at: float, at: float) -> bool:
+    """Whether what ends a session now is its walltime."""
+    return bool(ends_at) and at > ends_at - _NEARLY
 
 
 def walltime(ends_at: float, told: frozenset[int], at: float) -> tuple[int, Notice] | None:

@@ -208,6 +208,10 @@ class Host(Protocol):
         """Return the cluster that has the session's job."""
         ...
 
+    def follow(self, session: Session) -> None:
+        """Have the scheduler asked about the session soon."""
+        ...
+
     async def bundle(self, session: Session) -> dict[str, Any]:
         """Return what the agent needs to start the server."""
         ...
@@ -325,6 +329,8 @@ class Session:
         seen, judged = self._seen
         if record.ended or (judged is record and seen == view):
             return
+        if record.state is SessionState.EVICTING and view.state is JobState.RUNNING:
+            return  # the agent knows it before the scheduler shows it
         stale = asked_at < self.started_at + _LISTING_LAG
         if view.state is JobState.QUEUED and record.started and stale:
             return
@@ -393,14 +399,22 @@ class Session:
     ) -> None:
         """Take note of what the agent says happens to its server."""
         if kind == "evicting":
-            notice = notices.evicting(seconds_left, time.time())
+            now = time.time()
+            notice = notices.ending(seconds_left, self.record.ends_at, now)
             if all(notice.message != given.message for given in self.notices):
                 self.notices.append(notice)
-            self.update(state=SessionState.EVICTING, why=notice.message, cause=str(Cause.EVICTED))
+            up = notices.time_is_up(self.record.ends_at, now)
+            cause = Cause.WALLTIME if up else Cause.EVICTED
+            self.update(state=SessionState.EVICTING, why=notice.message, cause=str(cause))
+            self.host.follow(self)  # the scheduler may know it better
             return
         why = f"Your session's {reason.removeprefix('the ')}."
         self.log_tail = log_tail
-        known = self.record.why if kind == "ended" else ""
+        known = ""
+        if kind == "ended" and self.record.state is SessionState.EVICTING:
+            known = "The batch system took the node back, and your session has ended."
+        elif kind == "ended":
+            known = self.record.why
         cause = Cause.FINISHED if kind == "ended" else Cause.FAILED
         self.update(over=True, why=known or why, cause=self.record.cause or str(cause))
 

@@ -179,6 +179,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """Return the cluster that has a session's job."""
         return self.engine.cluster(session.record.cluster)
 
+    def follow(self, session: Session) -> None:
+        """Have the scheduler asked about a session soon."""
+        self.engine.watcher(session.record.cluster).follow()
+
     # -- choice --------------------------------------------------------------------------------
 
     def _groups(self) -> list[str]:
@@ -370,13 +374,18 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session.farewell = asyncio.ensure_future(self._see_off(session))
         if session is not self._session or session.stopping:
             return
-        record = session.record
-        if record.ready:  # otherwise the start itself tells
-            self._last = {"why": record.why, "cause": record.cause, "at": time.time()}
+        if session.record.ready:  # otherwise the start itself tells
+            self._remember(session)
         session.notice = asyncio.ensure_future(self.poll_and_notify())
+
+    def _remember(self, session: Session) -> None:
+        record = session.record
+        self._last = {"id": record.id, "why": record.why, "cause": record.cause, "at": time.time()}
 
     async def _see_off(self, session: Session) -> None:
         await see_off(self.engine, session, self.log)
+        if self._last is not None and self._last["id"] == session.record.id:
+            self._remember(session)  # by now the scheduler has said it better
         if session is not self._session:
             registry.discard(session)
             self.keep()

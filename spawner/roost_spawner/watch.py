@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from roost_spawner.errors import ClusterError
+from roost_spawner.sessions import SessionState
 
 if TYPE_CHECKING:
     import logging
@@ -101,7 +102,10 @@ class Watcher:
 
     def _moving(self) -> bool:
         return any(
-            not session.record.ready or session.record.over or session.misses
+            not session.record.ready
+            or session.record.over
+            or session.misses
+            or session.record.state is SessionState.EVICTING
             for session in self._registry.on(self.name)
         )
 

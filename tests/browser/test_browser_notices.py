@@ -61,5 +61,7 @@ async def test_an_eviction_shows_in_jupyterlab_in_time_to_save(testbed, context,
     testbed.hosts["ap"].run(["condor_vacate_job", *job])
     notice = page.get_by_text("This node is needed for other work").first
     await expect(notice).to_be_visible(timeout=15_000)
-    print(f"\nfrom condor_vacate_job to the notice in JupyterLab: {time.monotonic() - evicted:.2f} s")
+    print(
+        f"\nfrom condor_vacate_job to the notice in JupyterLab: {time.monotonic() - evicted:.2f} s"
+    )
     await shot(page, "10-evicted")

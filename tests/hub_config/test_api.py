@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import aiohttp
 import pytest
+from roost_spawner.clusters.base import Cause, JobState
 
 pytestmark = pytest.mark.hub
 
@@ -81,6 +83,28 @@ async def test_events_come_as_they_happen_and_end_with_the_session(hub):
     session.end("The job was removed.")
     await asyncio.wait_for(listener, 5)
     assert heard[-1]["over"]
+
+
+async def test_why_the_last_session_ended_is_told_until_the_next(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    view = hub.pool.jobs.pop("1.0")
+    hub.pool.fates["1.0"] = replace(
+        view, state=JobState.ENDED, reason="Its time was up.", cause=Cause.WALLTIME
+    )
+    for _ in range(2):
+        await hub.spawner().engine.watcher("pool").look()
+    assert await session.until(lambda record: record.ended, 5)
+    assert await hub.settled() is None
+    for _ in range(2):
+        code, status = await hub.fetch("GET", STATUS)
+        assert code == 200
+        assert (status["state"], status["why"]) == ("ended", "Its time was up.")
+        assert status["cause"] == "walltime"
+        hub.app.users["alice"].spawners.pop("", None)  # as JupyterHub forgets it, and a restart
+    await hub.spawn()
+    assert "why" not in hub.spawner().get_state().get("last_end", {})
 
 
 async def test_a_listener_who_leaves_is_forgotten(hub):

@@ -37,5 +37,9 @@ def test_an_unknown_end_is_not_announced():
 
 
 def test_an_eviction_says_how_long_there_is():
-    assert "in 30 s" in notices.evicting(30, 1.0).message
-    assert "very soon" in notices.evicting(None, 1.0).message
+    assert "needed for other work: your session ends in 30 s" in notices.ending(30, 0, 1.0).message
+    assert "very soon" in notices.ending(None, 5000, 1.0).message
+
+
+def test_the_end_of_the_walltime_is_no_eviction():
+    assert "time is up: your session ends in 30 s" in notices.ending(30, 5000, 4999).message

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner.clusters.base import Cause, JobState, JobView
 from roost_spawner.sessions import (
     Record,
     Registry,
@@ -52,6 +52,9 @@ class Host:
 
     def session_over(self, session):
         self.over += 1
+
+    def follow(self, session):
+        pass
 
 
 @pytest.fixture
@@ -187,3 +190,27 @@ def test_the_registry_knows_whose_and_where():
     assert registry.on("gpus") == []
     registry.discard(mine)
     assert registry.get(mine.record.id) is None
+
+
+RUNNING = replace(RECORD, started=True, ready=True, state=SessionState.RUNNING)
+
+
+def test_an_eviction_is_told_until_the_scheduler_says_it_better():
+    session = Session(RUNNING, ("alice", ""), Host())
+    session.event("evicting", "SIGTERM", "", seconds_left=30)
+    assert "ends in 30 s" in session.record.why
+    session.observe(replace(VIEW, state=JobState.RUNNING), now() + 60)
+    assert session.record.state is SessionState.EVICTING
+    assert "ends in 30 s" in session.record.why
+    session.event("ended", "the server ended with status 0", "")
+    assert session.record.why == "The batch system took the node back, and your session has ended."
+    ended = replace(VIEW, state=JobState.ENDED, reason="Its time was up.", cause=Cause.WALLTIME)
+    session.observe(ended, now() + 60)
+    assert (session.record.why, session.record.cause) == ("Its time was up.", "walltime")
+
+
+def test_a_node_that_is_taken_back_at_the_end_of_the_walltime_says_so():
+    session = Session(replace(RUNNING, ends_at=time.time() + 2), ("alice", ""), Host())
+    session.event("evicting", "SIGTERM", "", seconds_left=30)
+    assert "time is up" in session.notices[0].message
+    assert session.record.cause == "walltime"
