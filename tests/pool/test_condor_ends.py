@@ -8,6 +8,7 @@ import time
 
 import pytest
 from roost_spawner.clusters.base import Cause, JobState
+from roost_spawner.errors import ClusterRefused
 
 from testbed import lifecycle
 from testbed.steps import Printer
@@ -172,3 +173,14 @@ async def test_who_waits_is_told_how_many_are_ahead(talk, testbed):
     await until(look, running)
     await asyncio.sleep(3.1)
     assert await talk.pool.explain(second) == []
+
+
+async def test_who_has_as_many_as_allowed_is_told_so(talk, testbed):
+    limit = testbed.hosts["ap"].run(["condor_config_val", "MAX_JOBS_PER_OWNER"]).stdout
+    for _ in range(int(limit)):
+        try:
+            await start(talk)
+        except ClusterRefused:
+            break  # jobs of other tests, which the queue still shows
+    with pytest.raises(ClusterRefused, match="as many notebooks"):
+        await start(talk)

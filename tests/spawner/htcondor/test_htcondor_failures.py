@@ -39,6 +39,12 @@ COMMIT = "Unable to commit transaction, SCHEDD:2:"
         ),
         ("Failed communication with collector.", ClusterUnreachable, "does not answer"),
         (CONNECT + "SECMAN:2011:Connection closed", ClusterUnreachable, "does not answer"),
+        (
+            "expected next ProcId to be 0, but Schedd says -3",
+            ClusterRefused,
+            "as many notebooks on cluster naf as it allows",
+        ),
+        ("Unable to commit transaction, ", ClusterUnreachable, "disk may be full"),
         ("something new", ClusterUnreachable, "does not answer"),
     ],
 )

@@ -17,7 +17,9 @@ from roost_spawner.errors import (
 _SUBMIT_REFUSED = re.compile(r"SCHEDD:\d+:(?P<said>.*)", re.DOTALL)
 _OWNER = re.compile(r"Setting owner|Owner.* not permitted", re.IGNORECASE)
 _TOO_MANY = re.compile(
-    r"MAX_JOBS_PER_OWNER|number of (submitted )?jobs.*(exceed|limit)", re.IGNORECASE
+    # The bindings only pass the schedd's number on: -3 is MAX_JOBS_PER_OWNER (seen with 23.9).
+    r"MAX_JOBS_PER_OWNER|number of (submitted )?jobs.*(exceed|limit)|Schedd says -3\b",
+    re.IGNORECASE,
 )
 _DENIED = re.compile(r"\"DENIED\"|Permission denied|not authorized", re.IGNORECASE)
 _NO_IDENTITY = re.compile(r"AUTHENTICATE:100[34]|Failed to authenticate")
@@ -68,6 +70,11 @@ def failure(text: str, *, cluster: str, doing: str) -> ClusterError:
     refused = _SUBMIT_REFUSED.search(text)
     if refused:
         return ClusterRefused(f"Cluster {cluster} said: {refused['said'].strip()}", detail=detail)
-    return ClusterUnreachable(
-        f"Cluster {cluster} does not answer at the moment; try again soon.", detail=detail
-    )
+    sentence = f"Cluster {cluster} does not answer at the moment; try again soon."
+    if "Unable to commit transaction" in text:
+        # It went away in the middle, as it does when its disk is full: its master starts it again.
+        sentence = (
+            f"The access point of cluster {cluster} could not store the job; its disk may be full. "
+            "Running notebooks go on. Try again in a minute, or tell its admins."
+        )
+    return ClusterUnreachable(sentence, detail=detail)
