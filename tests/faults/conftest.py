@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testbed import lifecycle
+from testbed import lifecycle, net
+from testbed.layout import PLAN
 from testbed.steps import Printer
 from tests.support.fleet import Fleet, page
 from tests.support.ground import HTCONDOR, SLURM, Ground
@@ -26,6 +27,9 @@ async def fleet(testbed, ground, person, request):
     await made.begin()
     yield made
     print(page(made))
+    for name in testbed.hosts:
+        if name in PLAN and net.is_cut(name):
+            net.heal(name)
     lifecycle.start_all(testbed, Printer())
     await ground.open(HTCONDOR, SLURM)
     await made.close()

