@@ -184,3 +184,8 @@ async def test_who_has_as_many_as_allowed_is_told_so(talk, testbed):
             break  # jobs of other tests, which the queue still shows
     with pytest.raises(ClusterRefused, match="as many notebooks"):
         await start(talk)
+    jobs = await talk.pool.watch()
+    for job_id in (job_id for job_id, view in jobs.items() if view.owner == "bob"):
+        await talk.pool.cancel(job_id, token=talk.token("bob"))
+    # The tests after this one want to submit as bob, too.
+    await until(talk.pool.watch, lambda found: all(v.owner != "bob" for v in found.values()), 90)
