@@ -75,7 +75,8 @@ class Guest:
 
     async def status(self) -> dict[str, Any]:
         """Return what the status API says; empty while it says nothing."""
-        path = f"roost/v1/servers/{self.person.name}/{self.server}"
+        named = f"/servers/{self.server}" if self.server else ""
+        path = f"roost/v1/servers/{self.person.name}{named}"
         with contextlib.suppress(*_AWAY):
             code, answer = await self.person.api("GET", path)
             if code == 200 and isinstance(answer, dict):
