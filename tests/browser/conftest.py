@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import async_playwright
 
 from testbed.layout import REPOSITORY
+from tests.support.ground import Ground
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +67,39 @@ def shot():
         await page.screenshot(path=ARTEFACTS / f"{name}.png")
 
     return take
+
+
+@pytest.fixture
+def ground(testbed):
+    """Return the pool as an admin sees it."""
+    return Ground(testbed)
+
+
+@pytest.fixture
+async def alice(person):
+    """Alice with no server, before and after."""
+    found = person("alice")
+    await found.login()
+
+    async def stop_all():
+        _, user = await found.api("GET", "users/alice")
+        for server in user["servers"]:
+            await found.stop(server)
+
+    await stop_all()
+    yield found
+    await stop_all()
+
+
+@pytest.fixture
+async def page(context, testbed, alice):
+    """Return a page of a browser in which alice is logged in."""
+    account = next(one for one in testbed.people if one.name == alice.name)
+    found = context.pages[0]
+    await found.goto(testbed.hub_url + "/hub/login")
+    await found.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
+    await found.get_by_label("Username").fill(account.name)
+    await found.get_by_label("Password").fill(account.password)
+    await found.keyboard.press("Enter")
+    await found.wait_for_url(re.compile(re.escape(testbed.hub_url) + "/(hub|user)/"))
+    return found

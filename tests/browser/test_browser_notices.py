@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 import pytest
@@ -11,36 +10,8 @@ from playwright.async_api import expect
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-async def alice(person):
-    """Alice with no server, before and after."""
-    found = person("alice")
-    await found.login()
-
-    async def stop_all():
-        _, user = await found.api("GET", "users/alice")
-        for server in user["servers"]:
-            await found.stop(server)
-
-    await stop_all()
-    yield found
-    await stop_all()
-
-
-async def log_in(page, testbed):
-    alice = next(person for person in testbed.people if person.name == "alice")
-    await page.goto(testbed.hub_url + "/hub/login")
-    await page.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
-    await page.get_by_label("Username").fill(alice.name)
-    await page.get_by_label("Password").fill(alice.password)
-    await page.keyboard.press("Enter")
-    await page.wait_for_url(re.compile(re.escape(testbed.hub_url) + "/(hub|user)/"))
-
-
-async def test_an_eviction_shows_in_jupyterlab_in_time_to_save(testbed, context, shot, alice):
+async def test_an_eviction_shows_in_jupyterlab_in_time_to_save(testbed, page, shot, alice):
     await alice.start("interactive")
-    page = context.pages[0]
-    await log_in(page, testbed)
     await page.goto(testbed.hub_url + "/user/alice/lab?reset")
     await expect(page.locator(".jp-Launcher").first).to_be_visible(timeout=90_000)
     autosave = await page.evaluate(

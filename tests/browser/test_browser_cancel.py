@@ -1,0 +1,73 @@
+"""A start that is cancelled on the pending page leaves no job, and the home page says so."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.ground import HTCONDOR, PROFILES, SLURM
+from tests.support.guest import until
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+async def pool(ground):
+    """The pool, with its doors open afterwards, and nothing of alice's in it."""
+    ground.furnish("alice")
+    yield ground
+    ground.strip("alice")
+    await ground.open(HTCONDOR, SLURM)
+    await ground.clear()
+
+
+async def click_start(page, testbed, kind, server):
+    await page.goto(f"{testbed.hub_url}/hub/spawn/alice{'/' + server if server else ''}")
+    await page.locator(f"input[name=profile][value={PROFILES[kind]}]").check(force=True)
+    await page.get_by_role("button", name="Start").click()
+    await page.wait_for_url(re.compile("/hub/spawn-pending/"))
+
+
+def log(page):
+    return page.get_by_role("log")
+
+
+async def nothing_is_left(pool, server):
+    """Wait until the hub has seen the end of the session, which is after any submit."""
+
+    async def gone():
+        return not pool.records().get(("alice", server)) and not await pool.left()
+
+    await until(gone, "neither job nor record is left", 60)
+
+
+@pytest.mark.parametrize(("kind", "server"), [(HTCONDOR, ""), (SLURM, "two")])
+@pytest.mark.parametrize("moment", ["click", "queued", "starting"])
+async def test_a_start_cancelled_on_its_page_leaves_no_job(
+    testbed, pool, page, shot, kind, server, moment
+):
+    if moment == "queued":
+        await pool.close(kind)
+    if moment == "starting":
+        pool.sign("alice", server, "wait").touch()
+    await click_start(page, testbed, kind, server)
+    if moment == "queued":
+        await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
+        assert [job.owner for job in await pool.left()] == ["alice"]
+    if moment == "starting":
+        await expect(log(page)).to_contain_text("Your job runs on", timeout=60_000)
+    name = f"11-{moment}-{kind}"
+    await shot(page, f"{name}-1-pending")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#word")).to_have_text("Cancelling the start …")
+    await shot(page, f"{name}-2-cancelling")
+    await page.wait_for_url(re.compile("/hub/home$"), timeout=90_000)
+    whose = f"Your server {server}" if server else "Your server"
+    word = page.get_by_text(f"The start was cancelled. {whose} does not run.", exact=True)
+    await expect(word).to_be_visible()
+    await shot(page, f"{name}-3-home")
+    await nothing_is_left(pool, server)
+    await page.reload()
+    await expect(word).to_be_hidden()
