@@ -185,7 +185,7 @@ def judge(record: Record, view: JobView) -> Verdict:
         case JobState.QUEUED:
             return Verdict(SessionState.QUEUED, view.reason)
         case _:
-            return Verdict(_PLAIN[view.state], view.reason)
+            return Verdict(_PLAIN[view.state], view.reason, cause=view.cause)
 
 
 class Host(Protocol):
@@ -411,10 +411,11 @@ class Session:
         why = f"Your session's {reason.removeprefix('the ')}."
         self.log_tail = log_tail
         known = ""
-        if kind == "ended" and self.record.state is SessionState.EVICTING:
-            known = "The batch system took the node back, and your session has ended."
-        elif kind == "ended":
+        if kind == "ended":
             known = self.record.why
+            if any(known == notice.message for notice in self.notices):
+                # Who wanted it, and why, is the scheduler's to say; here it has not yet.
+                known = "The batch system has ended your session."
         cause = Cause.FINISHED if kind == "ended" else Cause.FAILED
         self.update(over=True, why=known or why, cause=self.record.cause or str(cause))
 

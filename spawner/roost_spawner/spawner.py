@@ -384,11 +384,13 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     async def _see_off(self, session: Session) -> None:
         await see_off(self.engine, session, self.log)
-        if self._last is not None and self._last["id"] == session.record.id:
-            self._remember(session)  # by now the scheduler has said it better
+        # JupyterHub lets go of a spawner whose server has stopped, and may have made another.
+        heir: RoostSpawner = self.user.spawners.get(self.name, self)
+        if heir._last is not None and heir._last["id"] == session.record.id:
+            heir._remember(session)  # by now the scheduler has said it better
         if session is not self._session:
             registry.discard(session)
-            self.keep()
+            heir.keep()
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """Yield each piece of news once, in plain words."""

@@ -107,6 +107,24 @@ async def test_why_the_last_session_ended_is_told_until_the_next(hub):
     assert "why" not in hub.spawner().get_state().get("last_end", {})
 
 
+async def test_what_the_scheduler_says_late_of_an_end_is_told_too(hub):
+    hub.pool.run_for_real = hub.pool.stubborn = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    session.event("evicting", "the scheduler takes the node back", "", seconds_left=30)
+    session.event("ended", "the server ended with status 0", "")
+    assert await hub.settled() is None
+    _, status = await hub.fetch("GET", STATUS)  # by a new spawner, as JupyterHub forgets the old
+    assert status["why"] == "The batch system has ended your session."
+    reason = "An admin (root) has removed the job."
+    hub.pool.move("1.0", state=JobState.ENDED, reason=reason, cause=Cause.REMOVED)
+    await asyncio.wait_for(session.farewell, 5)
+    for _ in range(2):
+        _, status = await hub.fetch("GET", STATUS)
+        assert (status["why"], status["cause"]) == (reason, "removed")
+        hub.app.users["alice"].spawners.pop("", None)
+
+
 async def test_a_listener_who_leaves_is_forgotten(hub):
     session = await hub.submitted()
     url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}

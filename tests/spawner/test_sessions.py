@@ -203,10 +203,21 @@ def test_an_eviction_is_told_until_the_scheduler_says_it_better():
     assert session.record.state is SessionState.EVICTING
     assert "ends in 30 s" in session.record.why
     session.event("ended", "the server ended with status 0", "")
-    assert session.record.why == "The batch system took the node back, and your session has ended."
+    assert session.record.why == "The batch system has ended your session."
     ended = replace(VIEW, state=JobState.ENDED, reason="Its time was up.", cause=Cause.WALLTIME)
     session.observe(ended, now() + 60)
     assert (session.record.why, session.record.cause) == ("Its time was up.", "walltime")
+
+
+def test_what_the_scheduler_has_said_of_an_eviction_is_not_overruled_by_the_agent():
+    session = Session(RUNNING, ("alice", ""), Host())
+    session.event("evicting", "SIGTERM", "", seconds_left=22)
+    reason = "An admin (root) has removed the job."
+    removed = replace(VIEW, state=JobState.EVICTING, reason=reason, cause=Cause.REMOVED)
+    session.observe(removed, now() + 60)
+    session.event("ended", "the server ended with status 0", "")
+    session.end("The job was removed.")
+    assert (session.record.why, session.record.cause) == (reason, "removed")
 
 
 def test_a_node_that_is_taken_back_at_the_end_of_the_walltime_says_so():
