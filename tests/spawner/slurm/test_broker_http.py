@@ -418,9 +418,15 @@ async def test_a_404_of_somebody_else_does_not_make_a_job_gone(url):
     await broker.close()
 
 
-async def test_a_state_without_a_name_is_unknown_and_logged_once(client, slurm, caplog):
+async def test_what_has_no_name_is_logged_once_and_its_job_lives(client, slurm, caplog):
     slurm.add("1", "alice", job_state=["SOMETHING_NEW"])
+    slurm.add("2", "alice", job_state=["PENDING"], state_reason="SunSpots")
     for _ in range(3):
-        assert (await client.watch())["1"].state is JobState.UNKNOWN
-    told = [record for record in caplog.records if "without a name" in record.getMessage()]
-    assert len(told) == 1
+        shown = await client.watch()
+        assert (await client.look("1")).state is JobState.UNKNOWN
+    assert (shown["1"].state, shown["2"].state) == (JobState.UNKNOWN, JobState.QUEUED)
+    told = [r.getMessage() for r in caplog.records if "without a name" in r.getMessage()]
+    assert told == [
+        "maxwell: a job state without a name: SOMETHING_NEW",
+        "maxwell: a reason without a name: SunSpots",
+    ]

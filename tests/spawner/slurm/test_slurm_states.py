@@ -37,7 +37,10 @@ EXPECTED = {
     "pending-drained": (JobState.QUEUED, "The nodes are down, being drained, or reserved."),
     "pending-held-admin": (JobState.HELD, "An administrator holds the job."),
     "pending-held-user": (JobState.HELD, "The job is held at its owner's wish."),
-    "pending-node-down": (JobState.QUEUED, "The nodes are down, being drained, or reserved."),
+    "pending-node-down": (
+        JobState.QUEUED,
+        "The nodes are down, being drained, or reserved: gpu1.",
+    ),
     "pending-partition-down": (JobState.QUEUED, "The partition is out of service."),
     "pending-partition-time-limit": (
         JobState.QUEUED,
@@ -95,6 +98,16 @@ def test_detail_keeps_slurms_own_words_for_the_log():
         (("OUT_OF_MEMORY",), JobState.ENDED),
         (("BOOT_FAIL",), JobState.ENDED),
         (("DEADLINE",), JobState.ENDED),
+        (("PENDING", "COMPLETING"), JobState.QUEUED),
+        (("PENDING", "EXPEDITING"), JobState.QUEUED),
+        (("PENDING", "RESV_DEL_HOLD"), JobState.HELD),
+        (("PENDING", "REVOKED"), JobState.QUEUED),
+        (("RUNNING", "POWER_UP_NODE", "CONFIGURING"), JobState.STARTING),
+        (("RUNNING", "RESIZING"), JobState.RUNNING),
+        (("RUNNING", "RECONFIG_FAIL"), JobState.RUNNING),
+        (("RUNNING", "REQUEUE_FED"), JobState.RUNNING),
+        (("COMPLETED", "STAGE_OUT"), JobState.EVICTING),
+        (("CANCELLED", "COMPLETING", "SIGNALING"), JobState.EVICTING),
         (("FAILED", "LAUNCH_FAILED"), JobState.ENDED),
     ],
 )
@@ -109,18 +122,3 @@ def test_what_has_no_name_is_unknown_and_alive(words):
     state = states.state_of(frozenset(words))
     assert state is JobState.UNKNOWN
     assert state.alive
-
-
-@pytest.mark.parametrize(
-    ("reason", "sentence"),
-    [
-        ("None", ""),
-        ("QOSMaxJobsPerUserLimit", "A limit of your quality of service is reached"),
-        ("AssocGrpCpuLimit", "A limit of your group is reached"),
-        ("AssocMaxJobsLimit", "A limit of your account is reached"),
-        ("SomethingNew", "Slurm says: SomethingNew."),
-    ],
-)
-def test_reasons_by_prefix_and_unknown_ones_are_passed_on(reason, sentence):
-    assert states.waiting(reason).startswith(sentence)
-    assert bool(states.waiting(reason)) == bool(sentence)

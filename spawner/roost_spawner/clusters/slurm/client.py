@@ -17,7 +17,7 @@ from tornado.httputil import HTTPInputError
 from tornado.simple_httpclient import HTTPTimeoutError
 
 from roost_spawner.clusters.base import Capacity, JobState, Pool
-from roost_spawner.clusters.slurm import states, submit
+from roost_spawner.clusters.slurm import reasons, states, submit
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
@@ -177,10 +177,17 @@ class SlurmBroker:
 
     def _view(self, record: Mapping[str, Any]) -> JobView:
         view = states.view(record)
-        if view.state is JobState.UNKNOWN and view.detail not in self._told:
-            self._told.add(view.detail)
-            self._log.warning("%s: a job state without a name: %s", self.name, view.detail)
+        if view.state is JobState.UNKNOWN:
+            self._tell(f"a job state without a name: {view.detail}")
+        elif not reasons.known(reason := str(record.get("reason") or "")):
+            self._tell(f"a reason without a name: {reason}")
         return view
+
+    def _tell(self, words: str) -> None:
+        """Say in the log, once, what Slurm has a name for and we have not."""
+        if words not in self._told:
+            self._told.add(words)
+            self._log.warning("%s: %s", self.name, words)
 
     async def _call(
         self, method: str, path: str, token: str, *, body: Mapping[str, Any] | None = None

@@ -1,15 +1,17 @@
 """What Slurm says about a job, in the words that all clusters share.  Pure.
 
-Sources: squeue(1), sections "Job state codes" and "Job reason codes" (24.11); the state flags are
-``JOB_STATE_FLAGS`` of ``slurm.h``.  A state without a name here is UNKNOWN, never dead.
+The states are all those of ``enum job_states`` and of the ``JOB_*`` flags beside it in ``slurm.h``,
+by the names that slurmrestd's data parsers give them: v0.0.42 in Slurm 24.11.5, v0.0.42 to v0.0.45
+in 26.05.3 (``PARSER_FLAG_ARRAY(JOB_STATE)``; EXPEDITING came with v0.0.44).  A state without a name
+here is UNKNOWN, never dead.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import Cause, JobState, JobView
+from roost_spawner.clusters.slurm import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,56 +35,16 @@ _LEAVING = frozenset(("COMPLETING", "STAGE_OUT"))
 _HELD = frozenset(("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"))
 _NOT_UP_YET = frozenset(("CONFIGURING", "POWER_UP_NODE"))
 _REQUEUED = frozenset(("EXPEDITING", "REQUEUED", "REQUEUE_FED"))
-_HARMLESS = frozenset(
-    ("LAUNCH_FAILED", "RECONFIG_FAIL", "RESIZING", "REVOKED", "SIGNALING", "UPDATE_DB")
-)
+_HARMLESS = frozenset(("LAUNCH_FAILED", "RECONFIG_FAIL", "RESIZING", "REVOKED", "SIGNALING"))
 
-_HELD_REASONS = frozenset(
-    ("JobHeldAdmin", "JobHeldUser", "JobHoldMaxRequeue", "launch_failed_requeued_held")
+_NEVER_RAN = frozenset(
+    ("AccountingPolicy", "BadConstraints", "DeadLine", "JobLaunchFailure", "SystemFailure")
 )
+"""Reasons of a failed job whose program was never started."""
 
 _EXIT_CANNOT_EXECUTE = 126  # POSIX shell, section 2.8.2
 _EXIT_NOT_FOUND = 127
 _EXIT_NO_AGENT = 75  # EX_TEMPFAIL of sysexits(3), as the bootstrap ends
-
-_WAITING: Mapping[str, str] = MappingProxyType(
-    {
-        "AssociationJobLimit": "Your account has as many jobs as it may have.",
-        "BadConstraints": "No node of this cluster has what was asked for.",
-        "BeginTime": "The job's begin time has not come yet.",
-        "Cleaning": "Slurm is still cleaning up after an earlier run.",
-        "Dependency": "The job waits for another job.",
-        "DependencyNeverSatisfied": "The job waits for another job that can never end well.",
-        "InvalidAccount": "Slurm does not know the account that was asked for.",
-        "InvalidQOS": "Slurm does not know the quality of service that was asked for.",
-        "JobArrayTaskLimit": "As many jobs as may run at once are running.",
-        "JobHeldAdmin": "An administrator holds the job.",
-        "JobHeldUser": "The job is held at its owner's wish.",
-        "JobHoldMaxRequeue": "The job was put back too often and is held.",
-        "JobLaunchFailure": "The job could not be started on its node.",
-        "Licenses": "The job waits for a licence.",
-        "MaxMemPerLimit": "More memory was asked for than a job may have.",
-        "NodeDown": "A node that the job needs is down.",
-        "PartitionDown": "The partition is out of service.",
-        "PartitionInactive": "The partition starts no jobs at the moment.",
-        "PartitionNodeLimit": "The partition does not allow as many nodes.",
-        "PartitionTimeLimit": "More time was asked for than the partition allows.",
-        "Priority": "Other jobs come first.",
-        "Prolog": "The node is being prepared.",
-        "QOSNotAllowed": "This quality of service may not be used here.",
-        "ReqNodeNotAvail": "The nodes are down, being drained, or reserved.",
-        "Reservation": "The job waits for its reservation.",
-        "ReservationDeleted": "The reservation that was asked for is gone.",
-        "Resources": "Nothing is free at the moment; yours is next.",
-        "launch_failed_requeued_held": "The job could not be started on its node, and is held.",
-    }
-)
-
-_LIMITS: tuple[tuple[str, str], ...] = (
-    ("QOS", "A limit of your quality of service is reached"),
-    ("Assoc", "A limit of your account is reached"),
-    ("AssocGrp", "A limit of your group is reached"),
-)
 
 _ENDINGS: tuple[tuple[str, Cause, str], ...] = (
     ("TIMEOUT", Cause.WALLTIME, "The time limit{after} was reached."),
@@ -170,7 +132,7 @@ def _final_state(flags: frozenset[str]) -> JobState:
 def _live_state(base: str, flags: frozenset[str], reason: str) -> JobState:
     """Take a job that lives, whatever flags without a name it has besides."""
     if base == "PENDING":
-        held = bool(flags & _HELD) or reason in _HELD_REASONS
+        held = bool(flags & _HELD) or reason in reasons.HELD
         return JobState.HELD if held else JobState.QUEUED
     if flags & _LEAVING:
         return JobState.EVICTING
@@ -182,7 +144,7 @@ def _live_state(base: str, flags: frozenset[str], reason: str) -> JobState:
 def sentence(state: JobState, words: frozenset[str], record: Mapping[str, Any]) -> str:
     """Say in plain words why a job waits or ended; empty if there is nothing to say."""
     if state in (JobState.QUEUED, JobState.HELD):
-        return waiting(str(record.get("reason") or ""))
+        return _waiting(record)
     if state is JobState.STARTING:
         return "The node is being prepared."
     if state is JobState.SUSPENDED:
@@ -194,16 +156,8 @@ def sentence(state: JobState, words: frozenset[str], record: Mapping[str, Any]) 
     return ""
 
 
-def waiting(reason: str) -> str:
-    """Say why a job does not start, by Slurm's reason code."""
-    if reason in ("", "None"):
-        return ""
-    if reason in _WAITING:
-        return _WAITING[reason]
-    for prefix, words in sorted(_LIMITS, reverse=True):
-        if reason.startswith(prefix):
-            return f"{words} ({reason})."
-    return f"Slurm says: {reason}."
+def _waiting(record: Mapping[str, Any]) -> str:
+    return reasons.sentence(str(record.get("reason") or ""), str(record.get("description") or ""))
 
 
 def explanation(record: Mapping[str, Any], now: float) -> list[str]:
@@ -220,7 +174,7 @@ def explanation(record: Mapping[str, Any], now: float) -> list[str]:
     reason = str(record.get("reason") or "")
     if state_of(words, reason) is not JobState.QUEUED:
         return []
-    found = [waiting(reason)]
+    found = [_waiting(record)]
     number = record.get("ahead")
     if number:
         found.append(f"{number} job{'' if number == 1 else 's'} ahead of yours in its partition.")
@@ -249,8 +203,8 @@ def ending(words: frozenset[str], record: Mapping[str, Any]) -> str:
 
 
 def _failure(record: Mapping[str, Any]) -> str:
-    if record.get("reason") == "BadConstraints":
-        return _WAITING["BadConstraints"]
+    if record.get("reason") in _NEVER_RAN:
+        return _waiting(record)
     number = record.get("signal")
     if number:
         return f"The job was ended by signal {number}."
