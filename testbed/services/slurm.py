@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 CONTROLLER = "ctl"
 NODES = ("gpu1", "gpu2")
+URGENT = "urgent"
+TEST_HUB = "roost-pool-test"
+"""A hub that does not exist: its jobs are the tests' own, and no hub's reaper takes them away."""
 JWT_KEY = "/etc/slurm/jwt_hs256.key"
 READER = "roost-reader"
 SLURMREST = "slurmrest"
@@ -39,7 +42,11 @@ def names_conf(site: Site) -> str:
         "SlurmdParameters=config_overrides",
         *nodes,
         f"PartitionName=gpu Nodes={listed} Default=YES MaxTime=24:00:00 State=UP",
-        f"PartitionName=cpu Nodes={listed} MaxTime=24:00:00 State=UP",
+        f"PartitionName=cpu Nodes={listed} MaxTime=24:00:00 State=UP PreemptMode=CANCEL",
+        # Not the broker's to hand out: what comes first, as others have it beside notebooks.
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=REQUEUE",
+        f"PartitionName={URGENT} Nodes={listed} State=UP PriorityTier=100 PreemptMode=OFF",
     ]
     return "\n".join(lines) + "\n"
 
@@ -56,7 +63,7 @@ def broker_toml(site: Site) -> str:
         "https://iam.example.org": site.issuer,
         "https://ctl.example.org:8443": site.broker_audience,
         '"example.org"': f'"{site.domain}"',
-        "example-hub": hub_id,
+        '"example-hub"': f'"{hub_id}", "{TEST_HUB}"',
     }
     for name, ours in names.items():
         text = text.replace(name, ours)

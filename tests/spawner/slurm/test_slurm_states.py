@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.base import Cause, JobState
 from roost_spawner.clusters.slurm import states
 from roost_spawner.clusters.slurm.broker import views
 
@@ -122,3 +122,56 @@ def test_what_has_no_name_is_unknown_and_alive(words):
     state = states.state_of(frozenset(words))
     assert state is JobState.UNKNOWN
     assert state.alive
+
+
+LIVING = {"job_id": "1", "state": ["RUNNING"], "reason": "None", "restarts": 1}
+CANCELLED = {"job_id": "1", "state": ["CANCELLED"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"state": ["PENDING", "COMPLETING"]},
+        {"state": ["PENDING"], "reason": "BeginTime"},
+        {"state": ["SUSPENDED"]},
+        {
+            "state": ["PENDING"],
+            "reason": "JobHeldUser",
+            "description": "job requeued in held state",
+        },
+    ],
+)
+def test_a_job_that_was_put_back_is_never_taken_for_a_session(change):
+    view = states.view(LIVING | change)
+    assert (view.state, view.cause) == (JobState.HELD, Cause.EVICTED)
+    assert "does not start a second time" in view.reason
+
+
+def test_a_job_that_ended_after_a_restart_has_ended():
+    assert states.view(LIVING | {"state": ["COMPLETED"]}).state is JobState.ENDED
+
+
+def test_a_job_that_its_node_could_not_start_has_failed():
+    words = {"state": ["PENDING"], "description": "launch failed requeued held"}
+    view = states.view(LIVING | words | {"reason": "JobHeldUser"})
+    assert (view.state, view.cause) == (JobState.HELD, Cause.FAILED)
+    assert view.reason == "The job could not be started on its node, and is held."
+
+
+@pytest.mark.parametrize(
+    ("by_owner", "sentence"),
+    [
+        (None, "The job was cancelled."),
+        (True, ""),
+        (False, "The job was cancelled by an administrator, or with scancel."),
+    ],
+)
+def test_who_cancelled_is_told_if_it_is_known(by_owner, sentence):
+    view = states.view(CANCELLED | {"by_owner": by_owner})
+    assert (view.cause, view.reason) == (Cause.REMOVED, sentence)
+
+
+def test_a_failure_before_the_program_ran_says_so():
+    record = {"job_id": "1", "state": ["FAILED"], "reason": "SystemFailure", "exit_code": 1}
+    assert states.view(record).reason == "Slurm itself failed to start the job."

@@ -42,6 +42,13 @@ _NEVER_RAN = frozenset(
 )
 """Reasons of a failed job whose program was never started."""
 
+_LIVING = {
+    JobState.STARTING: "The node is being prepared.",
+    JobState.SUSPENDED: "Slurm has suspended the job.",
+}
+_REQUEUED_SENTENCE = "The job was put back into the queue; a notebook does not start a second time."
+_CANCELLED_SENTENCE = "The job was cancelled by an administrator, or with scancel."
+
 _EXIT_CANNOT_EXECUTE = 126  # POSIX shell, section 2.8.2
 _EXIT_NOT_FOUND = 127
 _EXIT_NO_AGENT = 75  # EX_TEMPFAIL of sysexits(3), as the bootstrap ends
@@ -72,8 +79,7 @@ def view(record: Mapping[str, Any]) -> JobView:
         As ``GET /v1/jobs`` shows it.
     """
     words = frozenset(str(word) for word in record.get("state") or ())
-    reason = str(record.get("reason") or "")
-    state = state_of(words, reason)
+    state = _state(words, record)
     return JobView(
         job_id=str(record["job_id"]),
         state=state,
@@ -83,7 +89,7 @@ def view(record: Mapping[str, Any]) -> JobView:
         slot=record.get("partition") or None,
         reason=sentence(state, words, record),
         detail=detail(record),
-        cause=cause_of(state, words),
+        cause=_cause(state, words, record),
         started_at=_began(state, record),
         ends_at=_ends(state, record),
     )
@@ -101,15 +107,22 @@ def _ends(state: JobState, record: Mapping[str, Any]) -> float | None:
     return start + 60 * limit if live and start and limit else None
 
 
-def cause_of(state: JobState, words: frozenset[str]) -> Cause | None:
+def _cause(state: JobState, words: frozenset[str], record: Mapping[str, Any]) -> Cause | None:
     """Return why a job ended or is being ended; None for one that just lives."""
     if state is JobState.HELD:
-        return Cause.HELD
+        return _held(record)[0]
     if state not in (JobState.ENDED, JobState.EVICTING):
         return None
     named = next((cause for word, cause, _ in _ENDINGS if word in words), Cause.UNKNOWN)
     requeued = words & (_REQUEUED | _HELD)
     return Cause.EVICTED if requeued and named in (Cause.UNKNOWN, Cause.FINISHED) else named
+
+
+def _state(words: frozenset[str], record: Mapping[str, Any]) -> JobState:
+    state = state_of(words, str(record.get("reason") or ""))
+    again = record.get("restarts") and words & _LIVE and state is not JobState.UNKNOWN
+    # An admin's doing: we submit what is not requeued.  A session never starts a second time.
+    return JobState.HELD if again else state
 
 
 def state_of(words: frozenset[str], reason: str = "") -> JobState:
@@ -143,17 +156,28 @@ def _live_state(base: str, flags: frozenset[str], reason: str) -> JobState:
 
 def sentence(state: JobState, words: frozenset[str], record: Mapping[str, Any]) -> str:
     """Say in plain words why a job waits or ended; empty if there is nothing to say."""
-    if state in (JobState.QUEUED, JobState.HELD):
-        return _waiting(record)
-    if state is JobState.STARTING:
-        return "The node is being prepared."
-    if state is JobState.SUSPENDED:
-        return "Slurm has suspended the job."
-    if state is JobState.UNKNOWN:
-        return f"Slurm reports the state {'+'.join(sorted(words)) or 'nothing'}."
-    if state in (JobState.ENDED, JobState.EVICTING):
-        return ending(words, record)
-    return ""
+    match state:
+        case JobState.QUEUED:
+            return _waiting(record)
+        case JobState.HELD:
+            return _held(record)[1]
+        case JobState.UNKNOWN:
+            return f"Slurm reports the state {'+'.join(sorted(words)) or 'nothing'}."
+        case JobState.ENDED | JobState.EVICTING:
+            return ending(words, record)
+        case _:
+            return _LIVING.get(state, "")
+
+
+def _held(record: Mapping[str, Any]) -> tuple[Cause, str]:
+    """Return why a job is held, or must be taken for held since it has run before."""
+    reason, description = str(record.get("reason") or ""), str(record.get("description") or "")
+    if reasons.launch_failed(description):
+        return Cause.FAILED, _waiting(record)
+    # A launch that failed early counts as a restart, too, and leaves nothing but the hold.
+    if record.get("restarts") and (description or reason not in reasons.HELD):
+        return Cause.EVICTED, _REQUEUED_SENTENCE
+    return Cause.HELD, _waiting(record)
 
 
 def _waiting(record: Mapping[str, Any]) -> str:
@@ -171,8 +195,7 @@ def explanation(record: Mapping[str, Any], now: float) -> list[str]:
         Seconds since the epoch.
     """
     words = frozenset(str(word) for word in record.get("state") or ())
-    reason = str(record.get("reason") or "")
-    if state_of(words, reason) is not JobState.QUEUED:
+    if _state(words, record) is not JobState.QUEUED:
         return []
     found = [_waiting(record)]
     number = record.get("ahead")
@@ -190,6 +213,8 @@ def ending(words: frozenset[str], record: Mapping[str, Any]) -> str:
     """Say why a job ended or is being ended."""
     if "FAILED" in words:
         return _failure(record)
+    if "CANCELLED" in words and record.get("by_owner") is not None:
+        return "" if record["by_owner"] else _CANCELLED_SENTENCE
     node, limit = record.get("node"), record.get("limit")
     memory = record.get("memory_mib")
     for word, _, template in _ENDINGS:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.slurm.broker import tokens, views, wishes
+from roost_spawner.clusters.slurm.broker.cancels import Cancels
 from roost_spawner.clusters.slurm.broker.errors import (
     BrokerError,
     Forbidden,
@@ -59,6 +60,7 @@ class Broker:
         self._verifier = verifier
         self._listing = Listing(lambda: slurm.jobs(config.slurm.reader))
         self._news = News()
+        self._cancels = Cancels()
         self._submitted: dict[str, list[float]] = {}
         """When each account submitted what the listing may not show yet."""
 
@@ -102,6 +104,7 @@ class Broker:
             if raw.get("user_id") != account.uid:
                 raise Forbidden(f"Job {job_id} is not yours.")
             if not views.finished(raw):
+                self._cancels.note(job_id)
                 await self._slurm.cancel(account.name, job_id)
         except BrokerError as error:
             _audit(caller, "cancel", account.name, job_id, error)
@@ -200,7 +203,11 @@ class Broker:
             raise
 
     def _view(self, raw: dict[str, Any]) -> dict[str, Any]:
-        return views.job(raw, node_domain=self._config.slurm.node_domain)
+        return views.job(
+            raw,
+            node_domain=self._config.slurm.node_domain,
+            by_owner=self._cancels.by_owner(raw),
+        )
 
 
 def _audit(

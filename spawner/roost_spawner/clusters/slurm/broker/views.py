@@ -47,8 +47,20 @@ def finished(raw: Mapping[str, Any]) -> bool:
     return bool(FINAL.intersection(raw.get("job_state") or ()))
 
 
-def job(raw: Mapping[str, Any], *, node_domain: str = "") -> dict[str, Any]:
-    """Return what goes out about one job."""
+def job(
+    raw: Mapping[str, Any], *, node_domain: str = "", by_owner: bool | None = None
+) -> dict[str, Any]:
+    """Return what goes out about one job.
+
+    Parameters
+    ----------
+    raw
+        As slurmrestd shows it.
+    node_domain
+        See :func:`node_name`.
+    by_owner
+        Whether its owner had it cancelled; None if nobody has or that is not known.
+    """
     exit_code = raw.get("exit_code") or {}
     return {
         "job_id": str(raw["job_id"]),
@@ -66,6 +78,8 @@ def job(raw: Mapping[str, Any], *, node_domain: str = "") -> dict[str, Any]:
         "end": number(raw.get("end_time")) or None,
         "limit": number(raw.get("time_limit")),
         "memory_mib": number(raw.get("memory_per_node")),
+        "restarts": number(raw.get("restart_cnt")) or 0,
+        "by_owner": by_owner,
     }
 
 
