@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import async_playwright
 
 from testbed.layout import REPOSITORY
-from tests.support.ground import Ground
+from tests.support.ground import PROFILES, Ground
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +103,16 @@ async def page(context, testbed, alice):
     await found.keyboard.press("Enter")
     await found.wait_for_url(re.compile(re.escape(testbed.hub_url) + "/(hub|user)/"))
     return found
+
+
+@pytest.fixture
+def click_start(page, testbed):
+    """Return a function that chooses a profile and clicks *Start*."""
+
+    async def click(kind: str, server: str = "") -> None:
+        await page.goto(f"{testbed.hub_url}/hub/spawn/alice{'/' + server if server else ''}")
+        await page.locator(f"input[name=profile][value={PROFILES[kind]}]").check(force=True)
+        await page.get_by_role("button", name="Start").click()
+        await page.wait_for_url(re.compile("/hub/spawn-pending/"))
+
+    return click

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.support.ground import HTCONDOR, PROFILES, SLURM
+from tests.support.ground import HTCONDOR, SLURM
 from tests.support.guest import until
 
 pytestmark = pytest.mark.browser
@@ -21,13 +21,6 @@ async def pool(ground):
     ground.strip("alice")
     await ground.open(HTCONDOR, SLURM)
     await ground.clear()
-
-
-async def click_start(page, testbed, kind, server):
-    await page.goto(f"{testbed.hub_url}/hub/spawn/alice{'/' + server if server else ''}")
-    await page.locator(f"input[name=profile][value={PROFILES[kind]}]").check(force=True)
-    await page.get_by_role("button", name="Start").click()
-    await page.wait_for_url(re.compile("/hub/spawn-pending/"))
 
 
 def log(page):
@@ -46,13 +39,13 @@ async def nothing_is_left(pool, server):
 @pytest.mark.parametrize(("kind", "server"), [(HTCONDOR, ""), (SLURM, "two")])
 @pytest.mark.parametrize("moment", ["click", "queued", "starting"])
 async def test_a_start_cancelled_on_its_page_leaves_no_job(
-    testbed, pool, page, shot, kind, server, moment
+    pool, page, shot, click_start, kind, server, moment
 ):
     if moment == "queued":
         await pool.close(kind)
     if moment == "starting":
         pool.sign("alice", server, "wait").touch()
-    await click_start(page, testbed, kind, server)
+    await click_start(kind, server)
     if moment == "queued":
         await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
         assert [job.owner for job in await pool.left()] == ["alice"]
@@ -71,3 +64,21 @@ async def test_a_start_cancelled_on_its_page_leaves_no_job(
     await nothing_is_left(pool, server)
     await page.reload()
     await expect(word).to_be_hidden()
+
+
+async def test_a_cancel_that_fails_is_told_and_can_be_tried_again(pool, page, shot, click_start):
+    await pool.close(HTCONDOR)
+    await click_start(HTCONDOR)
+    await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
+    refuse = {"status": 403, "json": {"status": 403, "message": "Your login is too old"}}
+    api = re.compile("/hub/api/users/alice/server[?]")
+    await page.route(api, lambda route: route.fulfill(**refuse))
+    cancel = page.get_by_role("button", name="Cancel")
+    await cancel.click()
+    word = "The start could not be cancelled: Your login is too old."
+    await expect(page.locator("#word")).to_have_text(word)
+    await shot(page, "11-cancel-refused")
+    await page.unroute(api)
+    await cancel.click()
+    await page.wait_for_url(re.compile("/hub/home$"), timeout=90_000)
+    await nothing_is_left(pool, "")
