@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from roost_shepherd.errors import ShepherdError
 
 from roost_spawner.errors import RoostError
+from roost_spawner.sessions import SessionState
+from roost_spawner.watch import find_out
 
 if TYPE_CHECKING:
     import logging
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY, _LOOK_FOR = 0.25, 30.0
 _MAX_PAUSE = 60.0
+_BY_ITSELF = 10.0
+"""Seconds in which a scheduler that has asked a job to end takes note that it has."""
 
 
 async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None:
@@ -27,11 +31,17 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
     Tries until then.  Where the owner has no token any more nobody may cancel: the agent's next
     call is answered 410 and it ends the job from inside, and the watcher sees it go.
     """
+    unasked = not session.stopping
+    evicted = unasked and session.record.state is SessionState.EVICTING
     if session.submission is not None:
         # What went wrong with it has been told to whom it concerned.
         await asyncio.gather(session.submission, return_exceptions=True)
     if not session.record.submitting:
         session.end("It was never submitted.")
+    if evicted:
+        # The scheduler is about to say why; of a job that we have removed it would say that.
+        engine.watcher(session.record.cluster).follow()
+        await session.until(lambda record: record.ended, _BY_ITSELF)
     pause = 1.0
     while not session.record.ended:
         name, job_id = session.record.cluster, session.record.job_id
@@ -41,7 +51,7 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
                 cluster = engine.cluster(name)
                 token = await engine.cluster_token(session.record.account, cluster)
                 await cluster.cancel(job_id, token=token.value)
-                await _confirm(session, cluster)
+                await _confirm(session, cluster, log, unasked=unasked)
         except (ShepherdError, RoostError) as error:
             log.warning("Cannot cancel job %s of %s yet: %s", job_id, name, error)
         except Exception:
@@ -50,14 +60,18 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
         pause = min(2 * pause, _MAX_PAUSE)
 
 
-async def _confirm(session: Session, cluster: Cluster) -> None:
+async def _confirm(
+    session: Session, cluster: Cluster, log: logging.Logger, *, unasked: bool
+) -> None:
     deadline = time.monotonic() + _LOOK_FOR
     while time.monotonic() < deadline:
         asked_at = time.monotonic()
         view = await cluster.look(session.record.job_id)
-        if view is None:
-            session.end("The job was removed.")
-        else:
+        if view is not None:
             session.observe(view, asked_at)
+        else:
+            if unasked:
+                await find_out(session, cluster, log)
+            session.end("The job was removed.")
         if await session.until(lambda record: record.ended, _LOOK_EVERY):
             return

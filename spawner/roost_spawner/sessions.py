@@ -29,6 +29,8 @@ Place = tuple[str, str]
 _LISTING_LAG = 10.0
 _GONE_AFTER = 2
 """Listings without the job after which it is gone."""
+_SAYS_LESS = frozenset({None, Cause.FAILED, Cause.FINISHED, Cause.REMOVED, Cause.UNKNOWN})
+"""What a scheduler says of a job whose agent saw the server fail: an exit status, or our cancel."""
 
 
 class SessionState(enum.StrEnum):
@@ -335,6 +337,8 @@ class Session:
         if view.state is JobState.QUEUED and record.started and stale:
             return
         verdict = judge(record, view)
+        if record.over and record.cause == Cause.FAILED and verdict.cause in _SAYS_LESS:
+            verdict = replace(verdict, why="", cause=None)
         why = verdict.why
         if not why and verdict.over:
             # The agent may have said it better than the scheduler.

@@ -146,15 +146,21 @@ class Watcher:
             self._fates[key].add_done_callback(lambda _: self._fates.pop(key, None))
 
     async def _fate(self, session: Session) -> None:
-        view = None
         if session.record.job_id:
-            try:
-                view = await self._cluster().fate(session.record.job_id)
-            except ClusterError as error:
-                self._log.info("How job %s ended is not known: %s", session.record.job_id, error)
-        if view is not None and not view.state.alive and session.record.rightful(view):
-            session.observe(view, time.monotonic())
+            await find_out(session, self._cluster(), self._log)
         session.end("The batch system no longer knows the job: it has ended or was removed.")
+
+
+async def find_out(session: Session, cluster: Cluster, log: logging.Logger) -> None:
+    """Ask the scheduler's records how a job ended that the queue shows no more, and note it."""
+    job_id = session.record.job_id
+    try:
+        view = await cluster.fate(job_id)
+    except ClusterError as error:
+        log.info("How job %s ended is not known: %s", job_id, error)
+        return
+    if view is not None and not view.state.alive and session.record.rightful(view):
+        session.observe(view, time.monotonic())
 
 
 def _job_of(session: Session, views: Mapping[str, JobView], asked_at: float) -> JobView | None:

@@ -125,6 +125,33 @@ async def test_what_the_scheduler_says_late_of_an_end_is_told_too(hub):
         hub.app.users["alice"].spawners.pop("", None)
 
 
+async def test_a_job_that_the_scheduler_ends_is_left_to_it_so_that_it_says_why(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    session.event("evicting", "the scheduler takes the node back", "", seconds_left=30)
+    session.event("ended", "the server ended with status 0", "")
+    assert await hub.settled() is None
+    reason = "The notebook was taken off its node."
+    hub.pool.move("1.0", state=JobState.ENDED, reason=reason, cause=Cause.EVICTED)
+    await asyncio.wait_for(session.farewell, 5)
+    assert "cancel" not in hub.pool.calls
+    _, status = await hub.fetch("GET", STATUS)
+    assert (status["why"], status["cause"]) == (reason, "evicted")
+
+
+async def test_why_a_job_is_gone_that_is_no_longer_in_the_queue_the_records_say(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    view = replace(hub.pool.jobs["1.0"], state=JobState.ENDED, cause=Cause.REMOVED)
+    hub.pool.fates["1.0"] = replace(view, reason="An admin (root) has removed the job.")
+    session.event("ended", "the server ended with status 0", "")
+    await asyncio.wait_for(session.farewell, 5)
+    _, status = await hub.fetch("GET", STATUS)
+    assert status["why"] == "An admin (root) has removed the job."
+
+
 async def test_a_listener_who_leaves_is_forgotten(hub):
     session = await hub.submitted()
     url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}

@@ -220,6 +220,27 @@ def test_what_the_scheduler_has_said_of_an_eviction_is_not_overruled_by_the_agen
     assert (session.record.why, session.record.cause) == (reason, "removed")
 
 
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [("The program ended with status 137.", Cause.FAILED), ("Cancelled.", Cause.REMOVED)],
+)
+def test_how_a_server_failed_its_agent_says_better_than_the_scheduler(reason, cause):
+    session = Session(RUNNING, ("alice", ""), Host())
+    session.event("failed", "the server was killed by the node", "the last lines")
+    session.observe(replace(VIEW, state=JobState.ENDED, reason=reason, cause=cause), now() + 60)
+    said = "Your session's server was killed by the node."
+    assert session.record.ended
+    assert (session.record.why, session.record.cause) == (said, "failed")
+
+
+def test_that_a_server_failed_for_the_memory_of_its_job_the_scheduler_says_better():
+    session = Session(RUNNING, ("alice", ""), Host())
+    session.event("failed", "the server was killed by the node", "the last lines")
+    reason, cause = "The job ran out of memory.", Cause.OUT_OF_MEMORY
+    session.observe(replace(VIEW, state=JobState.ENDED, reason=reason, cause=cause), now() + 60)
+    assert (session.record.why, session.record.cause) == (reason, Cause.OUT_OF_MEMORY)
+
+
 def test_a_node_that_is_taken_back_at_the_end_of_the_walltime_says_so():
     session = Session(replace(RUNNING, ends_at=time.time() + 2), ("alice", ""), Host())
     session.event("evicting", "SIGTERM", "", seconds_left=30)
