@@ -70,7 +70,7 @@ def failure(text: str, *, cluster: str, doing: str) -> ClusterError:
     refused = _SUBMIT_REFUSED.search(text)
     if refused:
         return ClusterRefused(f"Cluster {cluster} said: {refused['said'].strip()}", detail=detail)
-    sentence = f"Cluster {cluster} does not answer at the moment; try again soon."
+    sentence = f"Cluster {cluster} does not answer at the moment."
     if "Unable to commit transaction" in text:
         # It went away in the middle, as it does when its disk is full: its master starts it again.
         sentence = (

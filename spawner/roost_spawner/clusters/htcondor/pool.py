@@ -289,7 +289,7 @@ class HTCondorPool:
                 return NotReached(found.sentence, detail=found.detail)
             return found
         return ClusterUnreachable(
-            f"Cluster {self.name} does not answer at the moment; try again soon.",
+            f"Cluster {self.name} does not answer at the moment.",
             detail=f"{self.name}: {failed}",
         )
 
