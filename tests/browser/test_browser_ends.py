@@ -1,4 +1,4 @@
-"""Why a session ended is told on the home page, until the next one."""
+"""The home page: why a session ended, until the next one; and that a scheduler is away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 REMOVE = {HTCONDOR: ("ap", "condor_rm"), SLURM: ("ctl", "scancel")}
 # Slurm does not tell by whom.
-WORDS = {HTCONDOR: "An admin (condor) has removed the job.", SLURM: "The job was cancelled."}
+WORDS = {HTCONDOR: "An admin (condor) has removed the job.", SLURM: "The job was cancelled"}
 
 
 @pytest.mark.parametrize(("kind", "server"), [(HTCONDOR, ""), (SLURM, "two")])
@@ -38,3 +38,22 @@ async def test_the_home_page_says_why_the_last_session_ended(
     await page.reload()
     await expect(alert).to_be_hidden()
     await alice.stop(server)
+
+
+async def test_the_home_page_says_that_the_scheduler_of_a_session_is_away(
+    testbed, ground, alice, page, shot
+):
+    await alice.start(PROFILES[HTCONDOR])
+    alert = page.get_by_text("pool does not answer. Your server goes on without it.")
+    await page.goto(testbed.hub_url + "/hub/home")
+    await expect(alert).to_be_hidden()
+
+    async def shown(count):
+        await page.reload()
+        return await alert.count() == count
+
+    async with ground.away("schedd"):
+        await until(lambda: shown(1), "the page says that the scheduler is away", 90)
+        await shot(page, "13-home-scheduler-away")
+    await until(lambda: shown(0), "the page says so no more", 90)
+    await expect(page.get_by_role("button", name="Stop My Server")).to_be_visible()

@@ -62,6 +62,7 @@ async def test_a_start_that_fails_says_why_where_it_can_be_read(pool, page, shot
     await click_start(HTCONDOR)
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("do not fit together", timeout=60_000)
+    await expect(page.get_by_role("heading", name="Your server has not started")).to_be_visible()
     await shot(page, "12-pending-failed")
     text = await page.locator("body").inner_text()
     assert text.count("do not fit together") == 1
