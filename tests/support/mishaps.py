@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ class Mishap:
     act
         Brings it about.
     says
-        Regular expression of what the user must read.
+        Regular expression of what the user must read once the session is over.
     lives
         Whether the session must live on.
     at_start
@@ -56,6 +57,8 @@ class Outcome:
 
     words: list[str]
     """All that the user was told."""
+    last: str = ""
+    """What is to be read once the session is gone: at the status API, or on the pending page."""
     trouble: str = ""
     """Why it did not end as it must."""
 
@@ -105,27 +108,29 @@ async def _crash(ground: Ground, guest: Guest) -> None:
 
 
 MISHAPS: dict[str, Mishap] = {
-    "held": Mishap(HTCONDOR, _condor("condor_hold"), r"hold|held"),
-    "evicted": Mishap(HTCONDOR, _condor("condor_vacate_job"), r"needed|taken back|moved|evict"),
+    "held": Mishap(HTCONDOR, _condor("condor_hold"), r"^An admin \(condor\) put .* on hold"),
+    "evicted": Mishap(HTCONDOR, _condor("condor_vacate_job"), r"taken off its node"),
     "suspended": Mishap(
         HTCONDOR, _pause("ap", ("condor_suspend",), ("condor_continue",)), r"", lives=True
     ),
-    "removed": Mishap(HTCONDOR, _condor("condor_rm"), r"removed"),
+    "removed": Mishap(HTCONDOR, _condor("condor_rm"), r"^An admin \(condor\) has removed the job"),
     # The kernel outgrows the slot, and the node ends the kernel alone.
     "memory": Mishap(HTCONDOR, _fill_memory, r"", lives=True, keeps_kernel=False),
-    "walltime": Mishap(HTCONDOR, _nothing, r"[Tt]ime", options={"walltime": "1m"}),
+    "walltime": Mishap(HTCONDOR, _nothing, r"time was up", options={"walltime": "1m"}),
     "crash at start": Mishap(HTCONDOR, _crash, r"do not fit together", at_start=True),
-    "crash after ready": Mishap(HTCONDOR, _kill_server, r"killed"),
-    "agent killed": Mishap(HTCONDOR, _kill_agent, r"signal 9|ended|lost|agent"),
-    "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"cancel"),
+    "crash after ready": Mishap(HTCONDOR, _kill_server, r"was killed by the node"),
+    "agent killed": Mishap(HTCONDOR, _kill_agent, r"ended by signal 9"),
+    "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"^The job was cancelled"),
     "slurm: requeued": Mishap(SLURM, _slurm("scontrol", "requeue"), r"", lives=True),
     "slurm: suspended": Mishap(
         SLURM, _pause("ctl", ("scontrol", "suspend"), ("scontrol", "resume")), r"", lives=True
     ),
-    "slurm: walltime": Mishap(SLURM, _nothing, r"time", options={"walltime": "1m"}),
+    "slurm: walltime": Mishap(
+        SLURM, _nothing, r"time limit of 1 minutes? was reached", options={"walltime": "1m"}
+    ),
     "slurm: crash at start": Mishap(SLURM, _crash, r"do not fit together", at_start=True),
-    "slurm: crash after ready": Mishap(SLURM, _kill_server, r"killed"),
-    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"signal 9|ended|failed|agent"),
+    "slurm: crash after ready": Mishap(SLURM, _kill_server, r"was killed by the node"),
+    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"ended by signal 9"),
 }
 
 
@@ -134,6 +139,7 @@ async def befall(ground: Ground, guest: Guest, mishap: Mishap) -> Outcome:
     if mishap.at_start:
         await mishap.act(ground, guest)
     watch = asyncio.create_task(_listen(guest))
+    last = ""
     try:
         await guest.click(**mishap.options)
         if not mishap.at_start:
@@ -147,11 +153,28 @@ async def befall(ground: Ground, guest: Guest, mishap: Mishap) -> Outcome:
         else:
             await guest.gone()
             await _job_gone(ground, guest)
-            await asyncio.sleep(1)  # the page's last word
+            last = await _last_word(guest, mishap)
     finally:
         watch.cancel()
     words = [*guest.said, *(why for _, why in guest.seen), guest.refusal]
-    return Outcome([word for word in words if word])
+    return Outcome([word for word in words if word], last)
+
+
+async def _last_word(guest: Guest, mishap: Mishap) -> str:
+    """Return what its user reads now that it is over; the scheduler's word may come late."""
+    last = ""
+
+    async def told() -> bool:
+        nonlocal last
+        if mishap.at_start:
+            last = "\n".join([*guest.said[-1:], guest.refusal])
+        else:
+            last = str((await guest.status()).get("why") or "")
+        return bool(re.search(mishap.says, last))
+
+    with contextlib.suppress(AssertionError):
+        await until(told, "the last word", 20)
+    return last
 
 
 async def _job_gone(ground: Ground, guest: Guest) -> None:
