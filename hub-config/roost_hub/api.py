@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from roost_spawner.sessions import Session
 
 HEARTBEAT = 20.0
-"""Seconds after which a silent stream says that it is still there: proxies close those that do
-not."""
+"""Seconds after which a stream repeats itself.  Proxies close silent ones, and JupyterHub's keeps
+those open whose hub is gone: who listens knows by the silence."""
 
 
 class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
@@ -80,27 +80,20 @@ class EventsHandler(_Handler):
         return "text/event-stream"
 
     async def get(self, user_name: str, server_name: str | None = None) -> None:
-        """Send events until the session is over or the listener is gone."""
+        """Send events until the scheduler confirmed the end, or the listener is gone."""
         session: Session | None = self.spawner(user_name, server_name or "").session
         if session is None:
             raise web.HTTPError(404, "This server does not run.")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")
-        told: dict[str, Any] = {}
         while not self._finished:
-            status = status_of(session, time.time())
-            # The seconds run by themselves.
-            news = {name: value for name, value in status.items() if name != "seconds_left"}
             try:
-                self.write(
-                    f"data: {json.dumps(status)}\n\n" if news != told else ": still here\n\n"
-                )
+                self.write(f"data: {json.dumps(status_of(session, time.time()))}\n\n")
                 await self.flush()
             except StreamClosedError:
                 return
-            if session.record.over:
+            if session.record.ended:
                 return
-            told = news
             await session.changed(HEARTBEAT)
 
 

@@ -11,8 +11,10 @@ from tests.support.guest import until
 pytestmark = pytest.mark.browser
 
 REMOVE = {HTCONDOR: ("ap", "condor_rm"), SLURM: ("ctl", "scancel")}
-# Slurm does not tell by whom.
-WORDS = {HTCONDOR: "An admin (condor) has removed the job.", SLURM: "The job was cancelled"}
+WORDS = {
+    HTCONDOR: "An admin (condor) has removed the job.",
+    SLURM: "The job was cancelled by an administrator",
+}
 
 
 @pytest.mark.parametrize(("kind", "server"), [(HTCONDOR, ""), (SLURM, "two")])
@@ -44,7 +46,7 @@ async def test_the_home_page_says_that_the_scheduler_of_a_session_is_away(
     testbed, ground, alice, page, shot
 ):
     await alice.start(PROFILES[HTCONDOR])
-    alert = page.get_by_text("pool does not answer. Your server goes on without it.")
+    alert = page.get_by_text("Cluster pool does not answer. Your server goes on without it.")
     await page.goto(testbed.hub_url + "/hub/home")
     await expect(alert).to_be_hidden()
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
+from roost_hub import api
 from roost_spawner.clusters.base import Cause, JobState
 
 pytestmark = pytest.mark.hub
@@ -80,9 +81,28 @@ async def test_events_come_as_they_happen_and_end_with_the_session(hub):
     await asyncio.sleep(0.2)
     assert heard[-1]["state"] == "evicting"
     assert "ends in 30 s" in heard[-1]["notices"][0]["message"]
-    session.end("The job was removed.")
-    await asyncio.wait_for(listener, 5)
+    hub.pool.stubborn = True
+    session.event("ended", "the server ended with status 0", "")
+    await asyncio.sleep(0.2)
     assert heard[-1]["over"]
+    view = replace(hub.pool.jobs["1.0"], state=JobState.ENDED, cause=Cause.EVICTED)
+    hub.pool.jobs["1.0"] = replace(view, reason="The node is being drained by an admin.")
+    await asyncio.wait_for(listener, 5)
+    assert (heard[-1]["state"], heard[-1]["why"]) == (
+        "ended",
+        "The node is being drained by an admin.",
+    )
+
+
+async def test_a_silent_stream_repeats_itself(hub, monkeypatch):
+    monkeypatch.setattr(api, "HEARTBEAT", 0.1)
+    await hub.submitted()
+    url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}
+    async with aiohttp.request("GET", url, headers=headers) as answer:
+        lines = [await asyncio.wait_for(answer.content.readline(), 5) for _ in range(5)]
+    told = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
+    assert len(told) == 3
+    assert told[1] == told[2]
 
 
 async def test_why_the_last_session_ended_is_told_until_the_next(hub):

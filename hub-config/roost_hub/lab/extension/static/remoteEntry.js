@@ -2,6 +2,7 @@
 // hand, so that there is nothing to build.
 (() => {
   const RETRY = 60000; // ms; the browser itself retries a stream that broke off
+  const SILENCE = 60000; // ms; the hub repeats itself every 20 s, and the proxy hides that it is gone
 
   function url(config) {
     const user = encodeURIComponent(config.hubUser);
@@ -10,11 +11,22 @@
     return `${config.hubPrefix.replace(/\/$/, "")}/api/roost/v1/servers/${user}${named}/events`;
   }
 
+  const said = new Set();
+
   function listen(app, config) {
-    const said = new Set();
     const stream = new EventSource(url(config));
+    let silence;
+    const again = (pause) => {
+      clearTimeout(silence);
+      silence = setTimeout(() => {
+        stream.close();
+        listen(app, config);
+      }, pause);
+    };
+    again(SILENCE);
     stream.onmessage = (event) => {
       const status = JSON.parse(event.data);
+      again(SILENCE);
       for (const notice of status.notices) {
         if (said.has(notice.message)) continue;
         said.add(notice.message);
@@ -27,13 +39,14 @@
           app.commands.execute("docmanager:save-all");
         }
       }
-      if (status.over) stream.close();
+      if (status.over) {
+        clearTimeout(silence);
+        stream.close();
+      }
     };
     stream.onerror = () => {
       // Closed for good: refused, or the hub is another one.  Ask again, but seldom.
-      if (stream.readyState === EventSource.CLOSED) {
-        setTimeout(() => listen(app, config), RETRY);
-      }
+      if (stream.readyState === EventSource.CLOSED) again(RETRY);
     };
   }
 
