@@ -6,6 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from testbed.host import CGROUPS
 from testbed.mapfile import map_file
 from testbed.services.base import Service
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from testbed.host import Host
     from testbed.layout import Site
 
+_GROUPS_V1 = (CGROUPS / "memory").is_dir()
+"""Whether the machine has cgroups of the kernel's version 1, with which memory has limits."""
+_GPU_MAJOR = 240
+"""For local use (Linux's devices.txt): no driver answers, so who may open it gets ENXIO."""
 CONTROLLER = "ctl"
 NODES = ("gpu1", "gpu2")
 URGENT = "urgent"
@@ -35,9 +40,9 @@ def names_conf(site: Site) -> str:
     lines = [
         "ClusterName=roost",
         f"SlurmctldHost={CONTROLLER}({site.hosts[CONTROLLER].address})",
-        # No cgroup of the kernel's version 2 here, and no systemd to ask for one.
+        # Slurm makes groups of the kernel's version 2 through systemd only, which is not here.
         "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
+        f"TaskPlugin={'task/cgroup' if _GROUPS_V1 else 'task/none'}",
         # More CPUs than the machine has: notebooks idle.
         "SlurmdParameters=config_overrides",
         *nodes,
@@ -77,7 +82,8 @@ def write_slurm(site: Site, host: Host) -> None:
     host.write("/etc/slurm/names.conf", names_conf(site))
     devices = "".join(f"NodeName={name} Name=gpu File=/dev/roost-gpu[0-1]\n" for name in NODES)
     host.write("/etc/slurm/gres-names.conf", devices)
-    host.write("/etc/slurm/cgroup-names.conf", "CgroupPlugin=disabled\n")
+    plugin = "cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup" if _GROUPS_V1 else "disabled"
+    host.write("/etc/slurm/cgroup-names.conf", f"CgroupPlugin={plugin}\n")
     host.run(["install", "-d", "-o", "slurm", "/var/lib/slurm/slurmctld", "/var/log/slurm"])
 
 
@@ -143,8 +149,9 @@ def _slurmd(site: Site, name: str) -> Service:
         host.run(["install", "-d", "/var/lib/slurm/slurmd"])
         for number in range(2):
             device = f"/dev/roost-gpu{number}"
-            if not host.path(device).exists():
-                host.run(["mknod", "-m", "666", device, "c", "1", "3"])  # as /dev/null
+            if not _is_device(host, device, number):
+                host.run(["rm", "-f", device])
+                host.run(["mknod", "-m", "666", device, "c", str(_GPU_MAJOR), str(number)])
         host.spawn(service, ["slurmd", "-D"])
 
     def ready(host: Host) -> bool:
@@ -156,6 +163,13 @@ def _slurmd(site: Site, name: str) -> Service:
 
     # A job outlives its node's slurmd, as in production.
     return Service(service, name, start, ready, after=(f"munge-{name}", "slurmctld"))
+
+
+def _is_device(host: Host, path: str, number: int) -> bool:
+    try:
+        return host.path(path).stat().st_rdev == os.makedev(_GPU_MAJOR, number)
+    except FileNotFoundError:
+        return False
 
 
 def _broker(site: Site) -> Service:

@@ -29,7 +29,10 @@ EXPECTED = {
         "The profile's Python is not there, or cannot run, on gpu1.example.org.",
     ),
     "failed-3": (JobState.ENDED, "The job failed with exit status 3."),
-    "failed-signal": (JobState.ENDED, "The job was ended by signal 9."),
+    "failed-signal": (
+        JobState.ENDED,
+        ("The node killed the job; it may have used more memory than it had asked for."),
+    ),
     "nobody": (JobState.HELD, "An administrator holds the job."),
     "node-fail": (JobState.ENDED, "The node gpu1.example.org failed."),
     "pending-begin-time": (JobState.QUEUED, "The job's begin time has not come yet."),
@@ -51,7 +54,7 @@ EXPECTED = {
     "running": (JobState.RUNNING, ""),
     "running-gpu": (JobState.RUNNING, ""),
     "suspended": (JobState.SUSPENDED, "Slurm has suspended the job."),
-    "timeout": (JobState.ENDED, "The time limit of 1 minutes was reached."),
+    "timeout": (JobState.ENDED, "The time limit of 1 minute was reached."),
 }
 
 

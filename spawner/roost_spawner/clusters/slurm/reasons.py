@@ -126,6 +126,10 @@ def sentence(reason: str, description: str = "") -> str:
         return ""
     if launch_failed(description):
         return "The job could not be started on its node, and is held."
+    if reason == "Resources" and "DOWN, DRAINED or reserved" in description:
+        return _SENTENCES["ReqNodeNotAvail"]
+    if reason == "ReqNodeNotAvail" and description.endswith("Reserved for maintenance"):
+        return "The nodes are reserved for maintenance, now or before the job would end."
     if reason == "ReqNodeNotAvail" and (found := _UNAVAILABLE.search(description)):
         return f"The nodes are down, being drained, or reserved: {found[1]}."
     return _SENTENCES.get(reason) or _limit(reason) or f"Slurm says: {reason}."

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import Cause, JobState, JobView
-from roost_spawner.clusters.slurm import reasons
+from roost_spawner.clusters.slurm import endings, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,37 +37,11 @@ _NOT_UP_YET = frozenset(("CONFIGURING", "POWER_UP_NODE"))
 _REQUEUED = frozenset(("EXPEDITING", "REQUEUED", "REQUEUE_FED"))
 _HARMLESS = frozenset(("LAUNCH_FAILED", "RECONFIG_FAIL", "RESIZING", "REVOKED", "SIGNALING"))
 
-_NEVER_RAN = frozenset(
-    ("AccountingPolicy", "BadConstraints", "DeadLine", "JobLaunchFailure", "SystemFailure")
-)
-"""Reasons of a failed job whose program was never started."""
-
 _LIVING = {
     JobState.STARTING: "The node is being prepared.",
     JobState.SUSPENDED: "Slurm has suspended the job.",
 }
 _REQUEUED_SENTENCE = "The job was put back into the queue; a notebook does not start a second time."
-_CANCELLED_SENTENCE = "The job was cancelled by an administrator, or with scancel."
-
-_EXIT_CANNOT_EXECUTE = 126  # POSIX shell, section 2.8.2
-_EXIT_NOT_FOUND = 127
-_EXIT_NO_AGENT = 75  # EX_TEMPFAIL of sysexits(3), as the bootstrap ends
-
-_ENDINGS: tuple[tuple[str, Cause, str], ...] = (
-    ("TIMEOUT", Cause.WALLTIME, "The time limit{after} was reached."),
-    ("NODE_FAIL", Cause.NODE_LOST, "{node} failed."),
-    ("BOOT_FAIL", Cause.NODE_LOST, "{node} failed."),
-    (
-        "OUT_OF_MEMORY",
-        Cause.OUT_OF_MEMORY,
-        "The session used more memory than it had asked for{memory}.",
-    ),
-    ("PREEMPTED", Cause.EVICTED, "{node} was needed for a job that comes first."),
-    ("DEADLINE", Cause.WALLTIME, "The job's deadline has passed."),
-    ("CANCELLED", Cause.REMOVED, "The job was cancelled."),
-    ("FAILED", Cause.FAILED, ""),
-    ("COMPLETED", Cause.FINISHED, "The server has ended."),
-)
 
 
 def view(record: Mapping[str, Any]) -> JobView:
@@ -102,9 +76,10 @@ def _began(state: JobState, record: Mapping[str, Any]) -> float | None:
 
 
 def _ends(state: JobState, record: Mapping[str, Any]) -> float | None:
-    start, limit = _began(state, record), record.get("limit")
+    # Slurm moves the end when a job was suspended, its limit changed, or its place is taken back.
+    end = record.get("end")
     live = state in (JobState.RUNNING, JobState.SUSPENDED, JobState.STARTING)
-    return start + 60 * limit if live and start and limit else None
+    return float(end) if live and end and record.get("limit") else None
 
 
 def _cause(state: JobState, words: frozenset[str], record: Mapping[str, Any]) -> Cause | None:
@@ -113,7 +88,7 @@ def _cause(state: JobState, words: frozenset[str], record: Mapping[str, Any]) ->
         return _held(record)[0]
     if state not in (JobState.ENDED, JobState.EVICTING):
         return None
-    named = next((cause for word, cause, _ in _ENDINGS if word in words), Cause.UNKNOWN)
+    named = endings.cause(words)
     requeued = words & (_REQUEUED | _HELD)
     return Cause.EVICTED if requeued and named in (Cause.UNKNOWN, Cause.FINISHED) else named
 
@@ -164,7 +139,7 @@ def sentence(state: JobState, words: frozenset[str], record: Mapping[str, Any]) 
         case JobState.UNKNOWN:
             return f"Slurm reports the state {'+'.join(sorted(words)) or 'nothing'}."
         case JobState.ENDED | JobState.EVICTING:
-            return ending(words, record)
+            return endings.sentence(words, record)
         case _:
             return _LIVING.get(state, "")
 
@@ -207,43 +182,6 @@ def explanation(record: Mapping[str, Any], now: float) -> list[str]:
         plural = "" if minutes == 1 else "s"
         found.append(f"Slurm means to start it in about {minutes} minute{plural}.")
     return [sentence for sentence in found if sentence]
-
-
-def ending(words: frozenset[str], record: Mapping[str, Any]) -> str:
-    """Say why a job ended or is being ended."""
-    if "FAILED" in words:
-        return _failure(record)
-    if "CANCELLED" in words and record.get("by_owner") is not None:
-        return "" if record["by_owner"] else _CANCELLED_SENTENCE
-    node, limit = record.get("node"), record.get("limit")
-    memory = record.get("memory_mib")
-    for word, _, template in _ENDINGS:
-        if word in words:
-            return template.format(
-                node=f"The node {node}" if node else "The node",
-                after=f" of {limit} minutes" if limit else "",
-                memory=f" ({memory} MiB)" if memory else "",
-            )
-    return "The job is being ended."
-
-
-def _failure(record: Mapping[str, Any]) -> str:
-    if record.get("reason") in _NEVER_RAN:
-        return _waiting(record)
-    number = record.get("signal")
-    if number:
-        return f"The job was ended by signal {number}."
-    code = record.get("exit_code")
-    if code in (_EXIT_CANNOT_EXECUTE, _EXIT_NOT_FOUND):
-        where = record.get("node") or "the node"
-        return f"The profile's Python is not there, or cannot run, on {where}."
-    if code == _EXIT_NO_AGENT:
-        return (
-            f"{record.get('node') or 'The node'} could not load the session's agent from the hub."
-        )
-    if code is None:
-        return "The job failed."
-    return f"The job failed with exit status {code}."
 
 
 def detail(record: Mapping[str, Any]) -> str:

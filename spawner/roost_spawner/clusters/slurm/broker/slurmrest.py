@@ -1,6 +1,6 @@
 """A small client of slurmrestd: six calls, one account per call, and a time limit on each.
 
-Sources: Slurm's REST API reference and ``slurmrestd(8)``; error numbers from ``slurm_errno.h``.
+Sources: Slurm's REST API reference and ``slurmrestd(8)``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tornado.httputil import HTTPInputError
 from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
     JobNotFound,
-    NoSuchNode,
     NotReached,
     SchedulerFailed,
     Unavailable,
 )
+from roost_spawner.clusters.slurm.broker.refusals import error_of
 from roost_spawner.clusters.slurm.broker.tokens import mint
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 _OLDEST = 42
 """v0.0.42 is what Slurm 24.11 to 26.05 have in common (its plugins: 40-42 and 42-45)."""
 _OFFERED = re.compile(rb"/slurm/v0\.0\.(\d+)/job/submit")
-_NO_SUCH_JOB = 2017  # ESLURM_INVALID_JOB_ID
-_NO_SUCH_NODE = 2014  # ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE
-_NOT_CONNECTED = 1800  # SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR
 _MAX_ANSWER = 256 * 1024 * 1024  # all jobs of a large cluster, about 4 KiB each
 _MAX_CLIENTS = 16  # slurmrestd has 20 threads by default
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
@@ -138,7 +135,10 @@ class SlurmRest:
         for item in answer.get("status") or ():
             error = (item.get("error") or {}) if isinstance(item, dict) else {}
             if error.get("code"):
-                _raise([{"error_number": error["code"], "error": error.get("string", "")}], job_id)
+                told = {"error_number": error["code"], "error": error.get("string", "")}
+                refused = error_of([told], f"cancel {job_id}")
+                if refused is not None:
+                    raise refused
 
     async def nodes(self, account: str) -> list[dict[str, Any]]:
         """Return all nodes."""
@@ -175,7 +175,10 @@ class SlurmRest:
             )
         errors = [item for item in answer.get("errors") or () if isinstance(item, dict)]
         if errors:
-            _raise(errors, path)
+            refused = error_of(errors, path, answer.get("job_submit_user_msg"))
+            if refused is not None:
+                raise refused
+            return answer
         if status >= 400:
             raise SchedulerFailed(
                 "Slurm could not answer.", detail=f"{method} {url}: HTTP {status}, no reason"
@@ -227,23 +230,3 @@ def _records(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     if not isinstance(found, list):
         raise SchedulerFailed("Slurm's answer could not be read.", detail=f"no list of {name}")
     return [item for item in found if isinstance(item, dict)]
-
-
-def _raise(errors: list[dict[str, Any]], what: str) -> None:
-    """Turn Slurm's errors into ours, by the ranges of ``slurm_errno.h``."""
-    first = next((item for item in errors if item.get("error_number")), errors[0])
-    number = first.get("error_number")
-    number = number if isinstance(number, int) else 0
-    words = str(first.get("error") or first.get("description") or "no reason given")[:200]
-    detail = f"{what}: Slurm error {number}: {words}"
-    if number == _NO_SUCH_JOB:
-        raise JobNotFound("Slurm has no such job.", detail=detail)
-    if number == _NO_SUCH_NODE:
-        raise NoSuchNode("No node has what is asked for.", detail=detail)
-    if number == _NOT_CONNECTED:
-        raise NotReached("Slurm does not answer at the moment.", detail=detail)
-    if 2000 <= number < 4000:
-        raise BadRequest(f"Slurm refused: {words}.", detail=detail)
-    if 1800 <= number < 2000 or 5000 <= number < 6000:
-        raise Unavailable("Slurm does not answer at the moment.", detail=detail)
-    raise SchedulerFailed("Slurm could not do it.", detail=detail)
