@@ -145,6 +145,19 @@ def on_the_hub(site) -> dict[str, str]:
     }
 
 
+async def first_event(person, path) -> str:
+    """Return what a listener to a server's events hears first."""
+    url, headers = f"{person.hub}hub/api/{path}/events", {"Referer": f"{person.hub}hub/home"}
+    async with person._http.get(url, headers=headers) as answer:
+        return (await answer.content.readline()).decode()
+
+
+async def home_page(person) -> str:
+    """Return a person's home page."""
+    async with person._http.get(f"{person.hub}hub/home") as answer:
+        return await answer.text()
+
+
 async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, planted, person):
     alice = person("alice")
     await alice.login()
@@ -158,13 +171,15 @@ async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, pl
             views[f"status file of {profile}"] = found.pop("status")
             assert all(planted[name] in found[name] for name in planted)
             secret |= {value for value in found.values() if value}
-            path = f"roost/v1/servers/alice/{server}"
+            path = "roost/v1/servers/alice" + (f"/servers/{server}" if server else "")
             views[f"status API of {profile}"] = json.dumps(await alice.api("GET", path))
+            views[f"event of {profile}"] = await first_event(alice, path)
         assert len(secret) == 7, "two servers' tokens and keys; what both were given"
         views |= mallorys_view(testbed) | roots_view(testbed) | on_the_hub(testbed)
     finally:
         await alice.stop()
         await alice.stop("two")
+    views["home page"] = await home_page(alice)
     views["condor_history afterwards"] = (
         testbed.hosts["ap"].run(["condor_history", "-l"], user="mallory").stdout
     )
@@ -178,6 +193,10 @@ async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, pl
     assert "htcondor.worker" in views["cmdline on the hub"]
     assert "ROOST_STATE" in views["environ on the hub"]
     assert '"state"' in views["status file of planted-pool"]
+    for profile in ("planted-pool", "planted-cluster"):
+        assert '"state": "running"' in views[f"status API of {profile}"]
+        assert '"state": "running"' in views[f"event of {profile}"]
+    assert "My Server" in views["home page"]
     found_in = [place for place, text in views.items() for token in secret if token in text]
     assert found_in == []
     strangers = {place: len(ANY_JWT.findall(text)) for place, text in views.items()}
