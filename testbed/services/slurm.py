@@ -47,7 +47,7 @@ def names_conf(site: Site) -> str:
         "SlurmdParameters=config_overrides",
         *nodes,
         f"PartitionName=gpu Nodes={listed} Default=YES MaxTime=24:00:00 State=UP",
-        f"PartitionName=cpu Nodes={listed} MaxTime=24:00:00 State=UP PreemptMode=CANCEL",
+        f"PartitionName=cpu Nodes={listed} MaxTime=24:00:00 State=UP",
         # Not the broker's to hand out: what comes first, as others have it beside notebooks.
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",

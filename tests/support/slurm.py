@@ -45,7 +45,7 @@ class SlurmTalk:
         program = str(REPOSITORY / "testbed/forward.py")
         self._forwarder = subprocess.Popen([sys.executable, "-I", program, SWITCH, route])
         end = time.monotonic() + 10
-        while socket.socket().connect_ex((here, _PORT)):
+        while not _listens(here):
             assert time.monotonic() < end, "the forwarder to the broker did not come up"
             time.sleep(0.02)
         self.pool = self.client()
@@ -99,3 +99,8 @@ class SlurmTalk:
         """Return a job as slurmctld shows it, in the words of the REST service."""
         said = await self.admin("scontrol", "show", "job", job_id, "--json=v0.0.42")
         return dict(json.loads(said)["jobs"][0])
+
+
+def _listens(address: str) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex((address, _PORT)) == 0

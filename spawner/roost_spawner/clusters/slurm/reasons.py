@@ -66,7 +66,7 @@ _SENTENCES: Mapping[str, str] = MappingProxyType(
         "QOSUsageThreshold": "Your account has used too much for this quality of service.",
         "RaisedSignal": "The job was ended by a signal.",
         "ReqNodeNotAvail": "The nodes are down, being drained, or reserved.",
-        "Reservation": "The job waits for its reservation.",
+        "Reservation": "The job waits for its reservation, or for the end of others' ones.",
         "ReservationDeleted": "The reservation that was asked for is gone.",
         "ReservationInvalid": "The reservation that was asked for cannot be used.",
         "Resources": "Nothing is free at the moment; yours is next.",
@@ -128,7 +128,7 @@ def sentence(reason: str, description: str = "") -> str:
         return "The job could not be started on its node, and is held."
     if reason == "Resources" and "DOWN, DRAINED or reserved" in description:
         return _SENTENCES["ReqNodeNotAvail"]
-    if reason == "ReqNodeNotAvail" and description.endswith("Reserved for maintenance"):
+    if description.endswith("Reserved for maintenance"):  # with one reason or another
         return "The nodes are reserved for maintenance, now or before the job would end."
     if reason == "ReqNodeNotAvail" and (found := _UNAVAILABLE.search(description)):
         return f"The nodes are down, being drained, or reserved: {found[1]}."
