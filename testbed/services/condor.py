@@ -31,6 +31,7 @@ ROLES = {
     **dict.fromkeys(EXECUTE_POINTS, "20-execute-point.conf"),
 }
 CORES = 2
+KEEPALIVE = ("intvl=10", "probes=6")
 LOGS = {
     "COLLECTOR": "CollectorLog",
     "NEGOTIATOR": "NegotiatorLog",
@@ -103,6 +104,8 @@ def _configure(site: Site, host: Host) -> None:
         host.write(f"{CONFIG}/90-ordinary-access-point.conf", _ORDINARY_ACCESS_POINT)
     if host.name == ACCESS_POINT:
         host.write("/etc/roost/mapfile", map_file(site.people, site.issuer, site.domain))
+        # Lost nodes are to show within a test: after 30 s + 10 s x 6, not after 30 s + 75 s x 9.
+        host.run(["sysctl", "-q", "-w", *(f"net.ipv4.tcp_keepalive_{item}" for item in KEEPALIVE)])
     owned = [f"/var/{name}/condor" for name in ("run", "lock", "spool", "log/testbed")]
     folders = [*owned, "/var/lib/condor/execute"]
     host.run(["install", "-d", "-o", "condor", "-g", "condor", *folders])

@@ -35,9 +35,9 @@ _SLURM_OVER = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NOD
 }
 
 # In a user's home: what each of their servers runs first.  So a server can be kept from coming up,
-# or made to crash, by nothing that the product knows of.
+# or made to crash or to take more and more memory, by nothing that the product knows of.
 SERVER_CONFIG = """
-import os, pathlib, sys, time
+import os, pathlib, sys, threading, time
 here = pathlib.Path.home() / "faults" / (os.environ.get("JUPYTERHUB_SERVER_NAME") or "default")
 while here.with_suffix(".wait").exists():
     time.sleep(0.1)
@@ -45,6 +45,23 @@ if here.with_suffix(".crash").exists():
     sys.stderr.write("the notebook's extensions do not fit together\\n")
     sys.stderr.flush()
     os._exit(3)
+
+def eat():
+    while not here.with_suffix(".eat").exists():
+        time.sleep(0.5)
+    here.with_suffix(".eat").unlink()
+    eaten = bytearray(b"x" * (3 << 30))
+    time.sleep(60)
+
+threading.Thread(target=eat, daemon=True).start()
+"""
+
+# In place of a node's Python.  The clock that nobody sets goes on as it does, as it would on a node
+# whose time of day is wrong.
+CLOCK = """#!/bin/bash
+export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
+export FAKETIME={seconds:+d}s FAKETIME_DONT_FAKE_MONOTONIC=1
+exec -a "$0" /usr/bin/python3.right "$@"
 """
 
 
@@ -77,6 +94,8 @@ class Ground:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.service = "hub"
+        self.database = "/var/lib/roost/jupyterhub.sqlite"
         self.hub_id = next(
             line.split()[1]
             for line in (site.repository / "hub-config/site.yaml").read_text().splitlines()
@@ -219,7 +238,7 @@ class Ground:
             (self.home(user) / ".jupyter/jupyter_server_config.py").unlink(missing_ok=True)
 
     def sign(self, user: str, server: str, word: str) -> Path:
-        """Return the file that makes a server ``wait`` or ``crash`` while it is there."""
+        """Return the file that makes a server ``wait``, ``crash`` or ``eat`` while it is there."""
         return self.home(user) / "faults" / f"{server or 'default'}.{word}"
 
     def server_pids(self, user: str, server: str) -> list[int]:
@@ -245,7 +264,7 @@ class Ground:
         """Return what the hub has committed of its sessions, by user and server."""
         # Where the machine has it: SQLite would resolve the links of /proc.  Without locks, so that
         # the hub never waits for us; a picture taken while it writes is taken again.
-        file = self.site.hosts["hub"].folder / "upper/var/lib/roost/jupyterhub.sqlite"
+        file = self.site.hosts["hub"].folder / f"upper{self.database}"
         query = (
             "select users.name, spawners.name, spawners.state from spawners "
             "join users on users.id = spawners.user_id"
@@ -272,7 +291,7 @@ class Ground:
 
     def hub_pid(self) -> int | None:
         """Return the hub's number inside its host."""
-        return self.site.hosts["hub"].service_pid("hub")
+        return self.site.hosts["hub"].service_pid(self.service)
 
     async def kill_hub(self) -> None:
         """End the hub, and the hub alone, with no time to say anything."""
@@ -343,3 +362,15 @@ class Ground:
         finally:
             for name in hosts:
                 net.heal(name)
+
+    @contextlib.asynccontextmanager
+    async def clock(self, host: str, seconds: int) -> AsyncIterator[None]:
+        """A node whose clock is off, for every Python that is started on it: agents, servers."""
+        wrapper = CLOCK.format(seconds=seconds)
+        python = "/usr/bin/python3"
+        await self.run(host, "sh", "-c", f"mv {python} {python}.right")
+        self.site.hosts[host].write(python, wrapper, mode=0o755)
+        try:
+            yield
+        finally:
+            await self.run(host, "mv", f"{python}.right", python)

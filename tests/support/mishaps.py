@@ -103,8 +103,11 @@ async def _nothing(_ground: Ground, _guest: Guest) -> None:
     """It comes by itself."""
 
 
-async def _crash(ground: Ground, guest: Guest) -> None:
-    ground.sign(guest.person.name, guest.server, "crash").touch()
+def _sign(word: str) -> Act:
+    async def act(ground: Ground, guest: Guest) -> None:
+        ground.sign(guest.person.name, guest.server, word).touch()
+
+    return act
 
 
 MISHAPS: dict[str, Mishap] = {
@@ -116,8 +119,9 @@ MISHAPS: dict[str, Mishap] = {
     "removed": Mishap(HTCONDOR, _condor("condor_rm"), r"^An admin \(condor\) has removed the job"),
     # The kernel outgrows the slot, and the node ends the kernel alone.
     "memory": Mishap(HTCONDOR, _fill_memory, r"", lives=True, keeps_kernel=False),
+    "server's memory": Mishap(HTCONDOR, _sign("eat"), r"ran out of memory \(limit \d+ MiB\)"),
     "walltime": Mishap(HTCONDOR, _nothing, r"time was up", options={"walltime": "1m"}),
-    "crash at start": Mishap(HTCONDOR, _crash, r"do not fit together", at_start=True),
+    "crash at start": Mishap(HTCONDOR, _sign("crash"), r"do not fit together", at_start=True),
     "crash after ready": Mishap(HTCONDOR, _kill_server, r"was killed by the node"),
     "agent killed": Mishap(HTCONDOR, _kill_agent, r"ended by signal 9"),
     "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"^The job was cancelled"),
@@ -125,10 +129,13 @@ MISHAPS: dict[str, Mishap] = {
     "slurm: suspended": Mishap(
         SLURM, _pause("ctl", ("scontrol", "suspend"), ("scontrol", "resume")), r"", lives=True
     ),
+    # As on HTCondor; with cgroups of the kernel's version 1, which its testbed needs for limits.
+    "slurm: memory": Mishap(SLURM, _fill_memory, r"", lives=True, keeps_kernel=False),
+    "slurm: server's memory": Mishap(SLURM, _sign("eat"), r"^(?!.*may have).*memory.*\d+ MiB"),
     "slurm: walltime": Mishap(
         SLURM, _nothing, r"time limit of 1 minutes? was reached", options={"walltime": "1m"}
     ),
-    "slurm: crash at start": Mishap(SLURM, _crash, r"do not fit together", at_start=True),
+    "slurm: crash at start": Mishap(SLURM, _sign("crash"), r"do not fit together", at_start=True),
     "slurm: crash after ready": Mishap(SLURM, _kill_server, r"was killed by the node"),
     "slurm: agent killed": Mishap(SLURM, _kill_agent, r"ended by signal 9"),
 }
