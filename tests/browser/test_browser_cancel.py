@@ -82,3 +82,38 @@ async def test_a_cancel_that_fails_is_told_and_can_be_tried_again(pool, page, sh
     await cancel.click()
     await page.wait_for_url(re.compile("/hub/home$"), timeout=90_000)
     await nothing_is_left(pool, "")
+
+
+async def home_says_that_it_was_cancelled(page):
+    await page.wait_for_url(re.compile("/hub/home$"), timeout=120_000)
+    await expect(page.get_by_text("The start was cancelled.")).to_be_visible()
+
+
+async def test_a_start_that_an_earlier_hub_began_is_cancelled_like_any_other(
+    pool, page, click_start
+):
+    await pool.close(HTCONDOR)
+    await click_start(HTCONDOR)
+    await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
+    (job,) = await pool.left()
+    await pool.kill_hub()
+    await pool.start("hub")
+    await expect(log(page)).to_contain_text("Yours is the next notebook", timeout=60_000)
+    assert await pool.left() == [job]
+    await page.get_by_role("button", name="Cancel").click()
+    await home_says_that_it_was_cancelled(page)
+    await nothing_is_left(pool, "")
+
+
+async def test_a_start_cancelled_while_the_scheduler_is_away_leaves_no_job_once_it_is_back(
+    pool, page, shot, click_start
+):
+    await pool.close(HTCONDOR)
+    await click_start(HTCONDOR)
+    await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
+    assert len(await pool.left()) == 1
+    async with pool.away("schedd"):
+        await page.get_by_role("button", name="Cancel").click()
+        await home_says_that_it_was_cancelled(page)
+        await shot(page, "11-cancelled-scheduler-away")
+    await nothing_is_left(pool, "")

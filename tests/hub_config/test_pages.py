@@ -1,0 +1,62 @@
+"""What the pages are made of, without a hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jupyterhub._data import DATA_FILES_PATH
+from roost_hub.configure import TEMPLATES
+
+pytestmark = pytest.mark.unit
+
+EVIL = "\"'></script><script>alert(1)</script>"
+
+
+def render(name, **values):
+    # As JupyterHub makes it: its own templates are there under a prefix, too.
+    own = Path(DATA_FILES_PATH) / "templates"
+    loader = FileSystemLoader([TEMPLATES, own])
+    environment = Environment(
+        loader=ChoiceLoader([PrefixLoader({"templates": FileSystemLoader(own)}), loader]),
+        autoescape=True,
+    )
+    names = {"escaped_name": "al%20ice", "json_escaped_name": "al ice", "name": "al ice"}
+    return environment.get_template(name).render(
+        user=SimpleNamespace(**names, spawners={}),
+        base_url="/hub/",
+        static_url=lambda path, **_: f"/static/{path}",
+        no_spawner_check=True,
+        parsed_scopes=(),
+        **values,
+    )
+
+
+def pending(name, display_name=""):
+    spawner = SimpleNamespace(name=name, display_name=display_name)
+    return render("spawn_pending.html", spawner=spawner, progress_url="/hub/p?_xsrf=a&b")
+
+
+def test_a_name_that_a_user_chose_is_text_on_the_pending_page():
+    page = pending("two", EVIL)
+    assert "<script>alert" not in page
+    assert "is starting" in page
+
+
+@pytest.mark.parametrize(("name", "path"), [("", "al%20ice"), ("two x", "al%20ice/two%20x")])
+def test_the_pending_page_leads_back_to_the_form_of_the_same_server(name, path):
+    assert f'href="/hub/spawn/{path}"' in pending(name)
+
+
+def test_why_a_session_ended_is_text_on_the_home_page():
+    ended = SimpleNamespace(name="two", state={"last_end": {"why": EVIL}}, server=None)
+    page = render(
+        "home.html",
+        spawners=[ended],
+        default_server=SimpleNamespace(active=False),
+        url="/",
+    )
+    assert "Your server two has ended" in page
+    assert "<script>alert" not in page
