@@ -16,6 +16,8 @@ CAPTURED = json.loads(
     (Path(__file__).parents[2] / "data/slurm/jobs-24.11.5.json").read_text(encoding="utf-8")
 )
 
+OUT_OF_MEMORY = "The session used more memory than it had asked for (256 MiB)."
+PUT_BACK = "The job was put back into the queue; a notebook does not start a second time."
 EXPECTED = {
     "bad-constraints": (JobState.ENDED, "No node of this cluster has what was asked for."),
     "cancelled-by-admin": (JobState.ENDED, "The job was cancelled."),
@@ -51,7 +53,38 @@ EXPECTED = {
     ),
     "pending-priority": (JobState.QUEUED, "Other jobs come first."),
     "pending-resources": (JobState.QUEUED, "Nothing is free at the moment; yours is next."),
+    "cancelled-by-admin-and-saved": (JobState.ENDED, "The job was cancelled."),
+    "no-input-or-output": (JobState.ENDED, "gpu1.example.org could not start the job."),
+    "node-set-down": (JobState.ENDED, "The node gpu1.example.org failed."),
+    "out-of-memory": (JobState.ENDED, OUT_OF_MEMORY),
+    "out-of-memory-in-a-child": (JobState.ENDED, OUT_OF_MEMORY),
+    "pending-all-nodes-drained": (
+        JobState.QUEUED,
+        "The nodes are down, being drained, or reserved.",
+    ),
+    "pending-maintenance": (
+        JobState.QUEUED,
+        "The nodes are reserved for maintenance, now or before the job would end.",
+    ),
+    "pending-partition-inactive": (
+        JobState.QUEUED,
+        "The partition starts no jobs at the moment.",
+    ),
+    "preempted": (
+        JobState.ENDED,
+        "The node gpu1.example.org was needed for a job that comes first.",
+    ),
+    "prolog-failed": (JobState.ENDED, "The job was cancelled."),
+    "prolog-failed-requeued": (
+        JobState.HELD,
+        "The job could not be started on its node, and is held.",
+    ),
+    "requeued": (JobState.HELD, PUT_BACK),
+    "requeued-completing": (JobState.HELD, PUT_BACK),
+    "requeued-held": (JobState.HELD, PUT_BACK),
     "running": (JobState.RUNNING, ""),
+    "running-held": (JobState.RUNNING, ""),
+    "timeout-by-end": (JobState.ENDED, "The time limit of 1 minute was reached."),
     "running-gpu": (JobState.RUNNING, ""),
     "suspended": (JobState.SUSPENDED, "Slurm has suspended the job."),
     "timeout": (JobState.ENDED, "The time limit of 1 minute was reached."),
@@ -127,54 +160,75 @@ def test_what_has_no_name_is_unknown_and_alive(words):
     assert state.alive
 
 
-LIVING = {"job_id": "1", "state": ["RUNNING"], "reason": "None", "restarts": 1}
-CANCELLED = {"job_id": "1", "state": ["CANCELLED"]}
-
-
 @pytest.mark.parametrize(
-    "change",
+    ("name", "cause"),
     [
-        {},
-        {"state": ["PENDING", "COMPLETING"]},
-        {"state": ["PENDING"], "reason": "BeginTime"},
-        {"state": ["SUSPENDED"]},
-        {
-            "state": ["PENDING"],
-            "reason": "JobHeldUser",
-            "description": "job requeued in held state",
-        },
+        ("cancelled-by-admin", Cause.REMOVED),
+        ("completed", Cause.FINISHED),
+        ("failed-3", Cause.FAILED),
+        ("node-fail", Cause.NODE_LOST),
+        ("nobody", Cause.HELD),
+        ("out-of-memory", Cause.OUT_OF_MEMORY),
+        ("pending-held-admin", Cause.HELD),
+        ("pending-resources", None),
+        ("preempted", Cause.EVICTED),
+        ("prolog-failed-requeued", Cause.FAILED),
+        ("requeued", Cause.EVICTED),
+        ("requeued-held", Cause.EVICTED),
+        ("running-held", None),
+        ("suspended", None),
+        ("timeout", Cause.WALLTIME),
     ],
 )
-def test_a_job_that_was_put_back_is_never_taken_for_a_session(change):
-    view = states.view(LIVING | change)
-    assert (view.state, view.cause) == (JobState.HELD, Cause.EVICTED)
-    assert "does not start a second time" in view.reason
+def test_a_captured_job_has_its_cause(name, cause):
+    assert seen(name).cause is cause
+
+
+@pytest.mark.parametrize("words", ["RUNNING", "SUSPENDED"])
+def test_a_job_that_was_put_back_and_runs_again_is_no_session(words):
+    record = views.job(CAPTURED["requeued"]) | {"state": [words], "reason": "None"}
+    view = states.view(record)
+    assert (view.state, view.cause, view.reason) == (JobState.HELD, Cause.EVICTED, PUT_BACK)
 
 
 def test_a_job_that_ended_after_a_restart_has_ended():
-    assert states.view(LIVING | {"state": ["COMPLETED"]}).state is JobState.ENDED
-
-
-def test_a_job_that_its_node_could_not_start_has_failed():
-    words = {"state": ["PENDING"], "description": "launch failed requeued held"}
-    view = states.view(LIVING | words | {"reason": "JobHeldUser"})
-    assert (view.state, view.cause) == (JobState.HELD, Cause.FAILED)
-    assert view.reason == "The job could not be started on its node, and is held."
+    record = views.job(CAPTURED["requeued"]) | {"state": ["COMPLETED"]}
+    assert states.view(record).state is JobState.ENDED
 
 
 @pytest.mark.parametrize(
-    ("by_owner", "sentence"),
+    ("name", "by_owner", "sentence"),
     [
-        (None, "The job was cancelled."),
-        (True, ""),
-        (False, "The job was cancelled by an administrator, or with scancel."),
+        ("cancelled-by-admin-and-saved", None, "The job was cancelled."),
+        ("cancelled-by-admin-and-saved", True, ""),
+        (
+            "cancelled-by-admin-and-saved",
+            False,
+            "The job was cancelled by an administrator, or with scancel.",
+        ),
+        (
+            "cancelled-pending",
+            False,
+            "The job was cancelled by an administrator, or with scancel.",
+        ),
+        ("prolog-failed", False, "gpu1 could not start the job, or somebody cancelled it at once."),
     ],
 )
-def test_who_cancelled_is_told_if_it_is_known(by_owner, sentence):
-    view = states.view(CANCELLED | {"by_owner": by_owner})
-    assert (view.cause, view.reason) == (Cause.REMOVED, sentence)
+def test_who_cancelled_is_told_if_it_is_known(name, by_owner, sentence):
+    view = states.view(views.job(CAPTURED[name], by_owner=by_owner))
+    assert (view.state, view.cause) == (JobState.ENDED, Cause.REMOVED)
+    assert view.reason == sentence
 
 
 def test_a_failure_before_the_program_ran_says_so():
     record = {"job_id": "1", "state": ["FAILED"], "reason": "SystemFailure", "exit_code": 1}
     assert states.view(record).reason == "Slurm itself failed to start the job."
+
+
+def test_the_end_is_slurms_own_which_moves():
+    began = CAPTURED["running"]["start_time"]["number"]
+    assert seen("running").ends_at == began + 300
+    moved = CAPTURED["running"] | {"end_time": {"set": True, "number": began + 30}}
+    assert states.view(views.job(moved)).ends_at == began + 30
+    assert seen("pending-priority").ends_at is None
+    assert seen("timeout").ends_at is None
