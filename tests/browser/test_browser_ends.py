@@ -11,6 +11,8 @@ from tests.support.guest import until
 pytestmark = pytest.mark.browser
 
 REMOVE = {HTCONDOR: ("ap", "condor_rm"), SLURM: ("ctl", "scancel")}
+QUICK = 5
+"""Seconds.  A job of Slurm's that was cancelled sooner may also have failed to start, it says."""
 WORDS = {
     HTCONDOR: "An admin (condor) has removed the job.",
     SLURM: "The job was cancelled by an administrator",
@@ -24,12 +26,21 @@ async def test_the_home_page_says_why_the_last_session_ended(
     path = "roost/v1/servers/alice" + (f"/servers/{server}" if server else "")
     await alice.start(PROFILES[kind], server=server)
     (job,) = [job for job in await ground.jobs(kind) if job.alive]
-    await ground.run(*REMOVE[kind], job.id)
+
+    async def status():
+        return (await alice.api("GET", path))[1]
+
+    begun = (await status())["seconds_left"]
+
+    async def has_run():
+        return begun - (await status())["seconds_left"] > QUICK
 
     async def told():
-        _, status = await alice.api("GET", path)
-        return status["state"] == "ended" and status["cause"] == "removed"
+        now = await status()
+        return now["state"] == "ended" and now["cause"] == "removed"
 
+    await until(has_run, "the job has run for some seconds")
+    await ground.run(*REMOVE[kind], job.id)
     await until(told, "the hub knows the end", 60)
     await page.goto(testbed.hub_url + "/hub/home")
     whose = f"Your server {server}" if server else "Your server"
