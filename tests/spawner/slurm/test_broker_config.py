@@ -64,6 +64,10 @@ def test_a_short_key_is_refused_and_a_good_one_does_not_show(tmp_path):
     file = tmp_path / "broker.toml"
     file.write_text(text, encoding="utf-8")
     key.write_bytes(b"x" * 31)
+    key.chmod(0o644)
+    with pytest.raises(ConfigError, match="open to others: chmod o="):
+        config.load(file)
+    key.chmod(0o640)
     with pytest.raises(ConfigError, match="shorter than 32"):
         config.load(file)
     key.write_bytes(b"SECRETSECRETSECRETSECRETSECRET12")

@@ -5,6 +5,7 @@ Slurm and the token verifier are doubles here; the real ones are in tests/pool.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from types import SimpleNamespace
@@ -13,9 +14,11 @@ import pytest
 from roost_authenticator.errors import NotMapped
 from roost_shepherd.errors import NeedsLogin, ProviderUnreachable, TokenInvalid
 from roost_spawner.clusters.base import JobRequest, JobState, Launcher, Resources
+from roost_spawner.clusters.slurm import submit
 from roost_spawner.clusters.slurm.broker import config as settings
 from roost_spawner.clusters.slurm.broker.accounts import Accounts
-from roost_spawner.clusters.slurm.broker.errors import JobNotFound, Unavailable
+from roost_spawner.clusters.slurm.broker.app import settled
+from roost_spawner.clusters.slurm.broker.errors import BadRequest, JobNotFound, Unavailable
 from roost_spawner.clusters.slurm.broker.handlers import MAX_BODY, application
 from roost_spawner.clusters.slurm.broker.service import Broker
 from roost_spawner.clusters.slurm.client import SlurmBroker
@@ -51,6 +54,8 @@ class Slurm:
         self.cancelled = []
         self.asked_as = []
         self.away = False
+        self.refuses = False
+        self.wait = None
 
     def add(self, job_id, user, **change):
         self.all[job_id] = {
@@ -71,6 +76,10 @@ class Slurm:
 
     async def submit(self, account, body):
         self._ask(account)
+        if self.wait is not None:
+            await self.wait()
+        if self.refuses:
+            raise BadRequest("The partition takes no jobs at the moment.")
         self.body = body
         self.add("7", account, comment=body["job"]["comment"])
         return "7"
@@ -138,8 +147,13 @@ def broker(slurm):
 
 
 @pytest.fixture
-async def url(broker):
-    server = HTTPServer(application(broker), max_body_size=MAX_BODY)
+def app(broker):
+    return application(broker)
+
+
+@pytest.fixture
+async def url(app):
+    server = HTTPServer(app, max_body_size=MAX_BODY)
     socket, port = bind_unused_port()
     server.add_sockets([socket])
     yield f"http://127.0.0.1:{port}"
@@ -210,6 +224,21 @@ async def test_nobody_has_more_sessions_than_the_site_allows(client, slurm, brok
         await client.submit(wish(), token=f"bob:{ALL}")
 
 
+async def test_what_ended_or_was_refused_does_not_count(client, slurm, broker):
+    object.__setattr__(broker._config.limits, "sessions", 1)
+    slurm.add("1", "alice")
+    with pytest.raises(NotAuthorized, match="You have 1 notebook on this cluster; 1 is allowed"):
+        await client.submit(wish(), token=f"alice:{ALL}")
+    # No listing knows it yet: one is asked for before anybody is refused.
+    slurm.all["1"]["job_state"] = ["COMPLETED"]
+    broker._listing.forget()
+    slurm.refuses = True
+    with pytest.raises(ClusterRefused, match="takes no jobs"):
+        await client.submit(wish(), token=f"alice:{ALL}")
+    slurm.refuses = False
+    assert await client.submit(wish(), token=f"alice:{ALL}") == "7"
+
+
 async def test_a_watch_after_the_first_brings_what_is_new(client, slurm):
     await client.submit(wish(), token=f"alice:{ALL}")
     assert set(await client.watch()) == {"7"}
@@ -265,17 +294,45 @@ async def test_watching_shows_this_hubs_notebooks_only(client, slurm):
     assert set(await client.watch()) == {"1"}
 
 
-async def test_people_see_their_own_jobs(url, slurm):
+async def test_people_see_their_own_jobs_out_of_the_listing_for_all(url, slurm):
     slurm.add("1", "alice")
     slurm.add("2", "bob")
-    reply = await ask(url, "GET", "/v1/jobs?hub=hub", "bob:compute.read")
-    assert [job["job_id"] for job in json.loads(reply.body)["jobs"]] == ["2"]
-    assert set(slurm.asked_as) == {"bob"}
+    for _ in range(5):
+        reply = await ask(url, "GET", "/v1/jobs?hub=hub", "bob:compute.read")
+        assert [job["job_id"] for job in json.loads(reply.body)["jobs"]] == ["2"]
+    assert slurm.asked_as == ["reader"]
+
+
+async def test_all_who_ask_for_the_capacity_cost_one_query(url, slurm):
+    people = ("alice:compute.read", "bob:compute.read", "watcher:compute.read")
+    for token in people * 3:
+        assert (await ask(url, "GET", "/v1/capacity", token)).code == 200
+    assert slurm.asked_as == ["reader"]
 
 
 async def test_health_needs_no_token_and_asks_slurm_nothing(url, slurm):
     slurm.away = True
     assert (await ask(url, "GET", "/v1/health")).code == 200
+
+
+async def test_a_broker_that_is_told_to_go_answers_first(url, slurm, app):
+    came, going = asyncio.Event(), asyncio.Event()
+
+    async def wait():
+        came.set()
+        await going.wait()
+
+    slurm.wait = wait
+    answer = asyncio.ensure_future(
+        ask(url, "POST", "/v1/jobs", f"alice:{ALL}", submit.payload(wish()))
+    )
+    await came.wait()
+    leaving = asyncio.ensure_future(settled(app, 5.0))
+    await asyncio.sleep(0.1)
+    assert not leaving.done()
+    going.set()
+    assert (await answer).code == 201
+    await asyncio.wait_for(leaving, 1)
 
 
 # -- what is refused -------------------------------------------------------------------------------

@@ -24,17 +24,17 @@ class Slurm:
 async def test_many_who_ask_at_once_cost_one_query():
     slurm = Slurm()
     listing = Listing(slurm.jobs)
-    await asyncio.gather(*(listing.jobs() for _ in range(50)))
+    await asyncio.gather(*(listing.rows() for _ in range(50)))
     assert slurm.asked == 1
 
 
 async def test_after_a_submit_the_listing_is_a_new_one():
     slurm = Slurm()
     listing = Listing(slurm.jobs)
-    under_way = asyncio.ensure_future(listing.jobs())
+    under_way = asyncio.ensure_future(listing.rows())
     await asyncio.sleep(0)
     listing.forget()
-    assert await listing.jobs() == [{"job_id": "2"}]
+    assert await listing.rows() == [{"job_id": "2"}]
     await under_way
 
 
@@ -43,9 +43,9 @@ async def test_a_failure_is_not_kept():
     listing = Listing(slurm.jobs)
     slurm.fails = True
     with pytest.raises(OSError, match="away"):
-        await listing.jobs()
+        await listing.rows()
     slurm.fails = False
-    assert await listing.jobs()
+    assert await listing.rows()
 
 
 def job(number, state="RUNNING"):

@@ -33,6 +33,7 @@ def told(number, words="Slurm's words", hint=None):
         (2070, BadRequest),
         (2999, BadRequest),
         (5004, Unavailable),
+        (1007, SchedulerFailed),  # a token signed with another key
         (6000, SchedulerFailed),
         (0, SchedulerFailed),
     ],

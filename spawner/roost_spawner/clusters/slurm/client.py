@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,10 +12,10 @@ from urllib.parse import quote
 from roost_shepherd.errors import ShepherdError
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
-from tornado.simple_httpclient import HTTPTimeoutError
 
 from roost_spawner.clusters.base import Capacity, JobState, Pool
 from roost_spawner.clusters.slurm import reasons, states, submit
+from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
@@ -211,7 +209,7 @@ class SlurmBroker:
         try:
             response = await self._http.fetch(request, raise_error=False)
         except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
-            kind = NotReached if _not_connected(error) else ClusterUnreachable
+            kind = NotReached if not_sent(error) else ClusterUnreachable
             # ``from None``: the error holds the request, and with it the token.
             raise kind(
                 f"{self.name} does not answer at the moment.",
@@ -241,15 +239,6 @@ class SlurmBroker:
 
 def _job_path(job_id: JobId) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
-
-
-def _not_connected(error: Exception) -> bool:
-    """Whether a call failed before anything of it was sent."""
-    if isinstance(error, HTTPTimeoutError):
-        return "connecting" in str(error)
-    return isinstance(error, (ConnectionRefusedError, socket.gaierror)) or (
-        isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
-    )
 
 
 def _object(body: bytes | None) -> dict[str, Any] | None:

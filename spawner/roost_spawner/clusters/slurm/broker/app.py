@@ -8,6 +8,7 @@ import logging
 import signal
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tornado import web
 
     from roost_spawner.clusters.slurm.broker.config import Config
 
@@ -67,8 +70,9 @@ def build(config: Config) -> tuple[Broker, SlurmRest, TokenVerifier]:
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     broker, slurm, verifier = build(config)
+    requests = application(broker)
     server = HTTPServer(
-        application(broker),
+        requests,
         ssl_options=tls_context(config),
         max_body_size=MAX_BODY,
         max_header_size=MAX_BODY,
@@ -87,12 +91,20 @@ async def serve(config: Config) -> None:
     log.info("serving %s on port %d", config.audience, config.port)
     await stop.wait()
     server.stop()
-    try:
-        await asyncio.wait_for(server.close_all_connections(), _GRACE)
-    except TimeoutError:
-        log.warning("requests were still under way")
+    await settled(requests, _GRACE)
+    await server.close_all_connections()
     slurm.close()
     verifier.close()
+
+
+async def settled(requests: web.Application, seconds: float) -> None:
+    """Let requests under way come to their answers: whoever submits must learn the job's number."""
+    end = time.monotonic() + seconds
+    while requests.settings["under_way"]:
+        if time.monotonic() > end:
+            log.warning("requests were still under way")
+            return
+        await asyncio.sleep(0.02)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -192,6 +192,8 @@ def _check(config: Config) -> None:
 
 def _read_key(path: Path) -> bytes:
     try:
+        if path.stat().st_mode & 0o007:
+            raise ConfigError(f"Slurm's key {path} is open to others: chmod o= {path}.")
         key = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"Slurm's key {path} cannot be read: {error.strerror}.") from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from tornado import web
@@ -35,6 +36,11 @@ class BaseHandler(web.RequestHandler):
     def initialize(self, broker: Broker) -> None:
         """Take what the application was made with."""
         self.broker = broker
+        self.application.settings["under_way"].add(self)
+
+    def on_finish(self) -> None:
+        """Take note that the answer is sent, or that nobody waits for it any more."""
+        self.application.settings["under_way"].discard(self)
 
     def set_default_headers(self) -> None:
         """Answers are for one caller and one moment (RFC 9111, section 5.2)."""
@@ -182,5 +188,6 @@ def application(broker: Broker) -> web.Application:
         default_handler_class=NotFoundHandler,
         default_handler_args=given,
         log_function=_log_request,
+        under_way=weakref.WeakSet(),
         compress_response=True,
     )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-Jobs = list[dict[str, Any]]
+Rows = list[dict[str, Any]]
 
 FRESH_FOR = 1.0
 """Seconds for which one listing serves everybody."""
 
 
 class Listing:
-    """Slurm's jobs as they were a moment ago, fetched once however many ask.
+    """Slurm's jobs, or nodes, as they were a moment ago, fetched once however many ask.
 
     Parameters
     ----------
@@ -25,38 +25,44 @@ class Listing:
         Asks Slurm.
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[Jobs]]) -> None:
+    def __init__(self, fetch: Callable[[], Awaitable[Rows]]) -> None:
         self._fetch = fetch
         self._asked_at = float("-inf")
-        self._task: asyncio.Future[Jobs] | None = None
-        self._last: tuple[float, Jobs] = (float("-inf"), [])
+        self._task: asyncio.Future[Rows] | None = None
+        self._last: tuple[float, Rows] = (float("-inf"), [])
 
-    async def jobs(self) -> Jobs:
-        """Return all jobs, at most :data:`FRESH_FOR` seconds old or still being asked for."""
+    async def rows(self) -> Rows:
+        """Return all rows, at most :data:`FRESH_FOR` seconds old or still being asked for."""
         task = self._task
         aged = time.monotonic() > self._asked_at + FRESH_FOR
         if task is None or (task.done() and (aged or task.exception() is not None)):
             self._asked_at = time.monotonic()
             task = self._task = asyncio.ensure_future(self._ask(self._asked_at))
+            task.add_done_callback(_seen)  # whoever asked may be gone
         return await asyncio.shield(task)
 
-    async def _ask(self, asked_at: float) -> Jobs:
-        jobs = await self._fetch()
-        self._last = max(self._last, (asked_at, jobs), key=lambda answer: answer[0])
-        return jobs
+    async def _ask(self, asked_at: float) -> Rows:
+        rows = await self._fetch()
+        self._last = max(self._last, (asked_at, rows), key=lambda answer: answer[0])
+        return rows
 
-    async def recent(self, age: float) -> tuple[float, Jobs]:
-        """Return jobs that are at most `age` seconds old, and when they were asked for.
+    async def recent(self, age: float) -> tuple[float, Rows]:
+        """Return rows that are at most `age` seconds old, and when they were asked for.
 
         For what must not cost a query; the time is that of ``time.monotonic``.
         """
         if time.monotonic() > self._last[0] + age:
-            await self.jobs()
+            await self.rows()
         return self._last
 
     def forget(self) -> None:
         """Ask anew next time: a job came, or was told to go."""
         self._task = None
+
+
+def _seen(task: asyncio.Future[Rows]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class News:
@@ -65,7 +71,7 @@ class News:
     def __init__(self) -> None:
         self._told: dict[str, tuple[str, Mapping[str, dict[str, Any]]]] = {}
 
-    def since(self, hub: str, known: str, jobs: Jobs) -> dict[str, Any]:
+    def since(self, hub: str, known: str, jobs: Rows) -> dict[str, Any]:
         """Return what is new for a hub.
 
         Parameters

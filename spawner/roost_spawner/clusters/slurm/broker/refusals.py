@@ -61,6 +61,14 @@ _KINDS: tuple[tuple[Container[int], type[BrokerError], str], ...] = (
         Unavailable,
         _AWAY,
     ),
+    (
+        (
+            1007,  # SLURM_PROTOCOL_AUTHENTICATION_ERROR
+            6000,  # ESLURM_AUTH_CRED_INVALID
+        ),
+        SchedulerFailed,
+        "Slurm does not take the broker's token.",
+    ),
     # Communication with slurmctld, and the protocol.
     (range(1801, 2000), Unavailable, _AWAY),
     (range(5000, 6000), Unavailable, _AWAY),

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from roost_spawner.clusters.slurm.broker import tokens, views, wishes
 from roost_spawner.clusters.slurm.broker.cancels import Cancels
 from roost_spawner.clusters.slurm.broker.errors import (
+    BadRequest,
     BrokerError,
     Forbidden,
     JobNotFound,
     NoSuchNode,
+    NotReached,
 )
 from roost_spawner.clusters.slurm.broker.listing import Listing, News
 from roost_spawner.clusters.slurm.broker.slurmrest import check_job_id
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from roost_spawner.clusters.slurm.broker.config import Config
     from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
     from roost_spawner.clusters.slurm.broker.tokens import Caller
+    from roost_spawner.clusters.slurm.broker.wishes import Wish
 
 _COUNT_AGE = 15.0
 """Seconds: how old a listing may be for counting an account's sessions, so that a submit costs no
@@ -59,6 +62,7 @@ class Broker:
         self._accounts = accounts
         self._verifier = verifier
         self._listing = Listing(lambda: slurm.jobs(config.slurm.reader))
+        self._nodes = Listing(lambda: slurm.nodes(config.slurm.reader))
         self._news = News()
         self._cancels = Cancels()
         self._submitted: dict[str, list[float]] = {}
@@ -75,8 +79,7 @@ class Broker:
         account = await self._owner(caller, "submit")
         try:
             wish = wishes.read(body, self._config.limits)
-            await self._check_number(account)
-            job_id = await self._slurm.submit(account.name, wishes.submission(wish, account))
+            job_id = await self._submit(account, wish)
         except NoSuchNode as error:
             _audit(caller, "submit", account.name, "-", error)
             raise NoSuchNode(
@@ -90,6 +93,18 @@ class Broker:
         self._listing.forget()
         _audit(caller, "submit", account.name, job_id)
         return job_id
+
+    async def _submit(self, account: Account, wish: Wish) -> str:
+        await self._check_number(account)
+        at = time.monotonic()
+        self._submitted.setdefault(account.name, []).append(at)
+        try:
+            return await self._slurm.submit(account.name, wishes.submission(wish, account))
+        except (BadRequest, NotReached):
+            # There is no such job.
+            left = [other for other in self._submitted.get(account.name, ()) if other != at]
+            self._submitted[account.name] = left
+            raise
 
     async def cancel(self, caller: Caller, job_id: str) -> None:
         """Cancel a job of the caller's own; one that has ended already is no error."""
@@ -116,23 +131,29 @@ class Broker:
         limit = self._config.limits.sessions
         if not limit:
             return
-        asked_at, raws = await self._listing.recent(_COUNT_AGE)
-        alive = sum(
-            raw.get("user_id") == account.uid
-            and views.mark_of(raw) is not None
-            and not views.finished(raw)
-            for raw in raws
-        )
-        recent = [at for at in self._submitted.get(account.name, ()) if at >= asked_at]
-        if alive + len(recent) >= limit:
+        number = await self._count(account, _COUNT_AGE)
+        if number >= limit:
+            number = await self._count(account, 0.0)  # one may have ended meanwhile
+        if number >= limit:
+            plural = "" if number == 1 else "s"
             raise Forbidden(
-                f"You have {alive + len(recent)} notebooks on this cluster; {limit} are allowed "
-                "([limits] of the broker). Stop one first."
+                f"You have {number} notebook{plural} on this cluster; {limit} "
+                f"{'is' if limit == 1 else 'are'} allowed ([limits] of the broker). "
+                "Stop one first."
             )
-        self._submitted[account.name] = [*recent, time.monotonic()]
+
+    async def _count(self, account: Account, age: float) -> int:
+        """Count an account's jobs in a listing of this age, and those submitted since."""
+        asked_at, raws = await self._listing.recent(age)
+        mine = [raw for raw in raws if raw.get("user_id") == account.uid]
+        alive = [raw for raw in mine if views.mark_of(raw) and not views.finished(raw)]
+        recent = [at for at in self._submitted.pop(account.name, ()) if at >= asked_at]
+        if recent:
+            self._submitted[account.name] = recent
+        return len(alive) + len(recent)
 
     async def _largest(self, partition: str) -> str:
-        nodes = await self._slurm.nodes(self._config.slurm.reader)
+        nodes = await self._nodes.rows()
         pool = views.capacity(nodes, partitions=(partition,))[partition]
         return (
             f"the largest has {pool['largest_cpus']} CPUs, {pool['largest_memory_mib']} MiB "
@@ -153,10 +174,11 @@ class Broker:
         watcher = self._config.watcher(caller.issuer, caller.subject)
         if watcher is None:
             account = await self._owner(caller, "list")
-            raws = await self._slurm.jobs(account.name)
+            # Out of the listing for all: nobody's looking costs slurmctld a query of its own.
+            raws = await self._listing.rows()
             raws = [raw for raw in raws if raw.get("user_id") == account.uid]
         elif hub in watcher.hubs:
-            raws = await self._listing.jobs()
+            raws = await self._listing.rows()
         else:
             raise Forbidden(f"This identity may not watch the jobs of the hub {hub}.")
         wanted = f"{hub}/"
@@ -181,7 +203,7 @@ class Broker:
             raise Forbidden(f"Job {job_id} is not yours.")
         shown = self._view(raw)
         if "PENDING" in shown["state"]:
-            shown["ahead"] = views.ahead(raw, await self._listing.jobs())
+            shown["ahead"] = views.ahead(raw, await self._listing.rows())
         return shown
 
     async def capacity(self, caller: Caller) -> dict[str, dict[str, int]]:
@@ -189,7 +211,7 @@ class Broker:
         caller.require(tokens.READ)
         if self._config.watcher(caller.issuer, caller.subject) is None:
             await self._owner(caller, "capacity")
-        nodes = await self._slurm.nodes(self._config.slurm.reader)
+        nodes = await self._nodes.rows()
         return views.capacity(nodes, partitions=self._config.limits.partitions)
 
     async def _owner(self, caller: Caller, action: str) -> Account:

@@ -5,7 +5,9 @@ Sources: Slurm's REST API reference and ``slurmrestd(8)``.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from tornado.httputil import HTTPInputError
 
 from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
+    BrokerError,
     JobNotFound,
     NotReached,
     SchedulerFailed,
@@ -22,6 +25,8 @@ from roost_spawner.clusters.slurm.broker.errors import (
 )
 from roost_spawner.clusters.slurm.broker.refusals import error_of
 from roost_spawner.clusters.slurm.broker.tokens import mint
+from roost_spawner.clusters.slurm.sending import not_sent
+from roost_spawner.clusters.slurm.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +35,8 @@ _OLDEST = 42
 """v0.0.42 is what Slurm 24.11 to 26.05 have in common (its plugins: 40-42 and 42-45)."""
 _OFFERED = re.compile(rb"/slurm/v0\.0\.(\d+)/job/submit")
 _MAX_ANSWER = 256 * 1024 * 1024  # all jobs of a large cluster, about 4 KiB each
+log = logging.getLogger("roost.broker")
+
 _MAX_CLIENTS = 16  # slurmrestd has 20 threads by default
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
 
@@ -97,15 +104,32 @@ class SlurmRest:
         self._timeout = timeout
         self._clock = clock
         self._version: str | None = None
+        self._negotiating = asyncio.Lock()
         self._http: AsyncHTTPClient | None = None
 
     async def submit(self, account: str, body: Mapping[str, Any]) -> str:
         """Submit a job and return its id."""
-        answer = await self._call("POST", "job/submit", account=account, body=body)
+        answer, refused = await self._ask("POST", "job/submit", account=account, body=body)
         job_id = answer.get("job_id")
         if not isinstance(job_id, int) or job_id <= 0:
-            raise SchedulerFailed("Slurm took the job and told no job id.")
+            raise refused or SchedulerFailed("Slurm took the job and told no job id.")
+        if refused is not None:
+            await self._must_live(account, str(job_id), refused)
         return str(job_id)
+
+    async def _must_live(self, account: str, job_id: str, refused: BrokerError) -> None:
+        """Raise the refusal of a job unless Slurm keeps the job all the same.
+
+        It numbers jobs before it judges them, and some that it takes it calls wrong for now
+        (``_job_submit_rc`` of slurmrestd knows only a part of these errors).
+        """
+        try:
+            raw = await self.job(account, job_id)
+        except JobNotFound:
+            raise refused from None
+        if FINAL.intersection(raw.get("job_state") or ()):
+            raise refused
+        log.warning("Slurm took job %s and said: %s", job_id, refused)
 
     async def jobs(self, account: str) -> list[dict[str, Any]]:
         """Return all jobs that this account may see, in one call."""
@@ -158,10 +182,28 @@ class SlurmRest:
     async def _call(
         self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        if self._version is None:
-            offered = await self._fetch("GET", "/openapi/v3", account=account, body=None)
-            self._version = choose_version(offered[1])
-        url = f"/slurm/{self._version}/{path}"
+        answer, refused = await self._ask(method, path, account=account, body=body)
+        if refused is not None:
+            raise refused
+        return answer
+
+    async def _negotiated(self, account: str) -> str:
+        # The answer is large (0.7 MB): once for all who wait.
+        async with self._negotiating:
+            if self._version is None:
+                try:
+                    offered = await self._fetch("GET", "/openapi/v3", account=account, body=None)
+                except Unavailable as error:
+                    # Whatever else was wanted has not been sent.
+                    raise NotReached(error.sentence, detail=error.detail) from None
+                self._version = choose_version(offered[1])
+            return self._version
+
+    async def _ask(
+        self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Any], BrokerError | None]:
+        """Return an answer, and what its errors amount to."""
+        url = f"/slurm/{self._version or await self._negotiated(account)}/{path}"
         status, content = await self._fetch(method, url, account=account, body=body)
         try:
             answer = json.loads(content)
@@ -175,15 +217,12 @@ class SlurmRest:
             )
         errors = [item for item in answer.get("errors") or () if isinstance(item, dict)]
         if errors:
-            refused = error_of(errors, path, answer.get("job_submit_user_msg"))
-            if refused is not None:
-                raise refused
-            return answer
+            return answer, error_of(errors, path, answer.get("job_submit_user_msg"))
         if status >= 400:
             raise SchedulerFailed(
                 "Slurm could not answer.", detail=f"{method} {url}: HTTP {status}, no reason"
             )
-        return answer
+        return answer, None
 
     async def _fetch(
         self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None
@@ -210,7 +249,7 @@ class SlurmRest:
             response = await self._http.fetch(request, raise_error=False)
         except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
             self._version = None  # it may come back as another version
-            kind = NotReached if isinstance(error, ConnectionRefusedError) else Unavailable
+            kind = NotReached if not_sent(error) else Unavailable
             # ``from None``: the error holds the request, and with it the minted token.
             raise kind(
                 "Slurm does not answer at the moment.",
