@@ -1,0 +1,111 @@
+"""A broker that ends in the middle of a submit, and what looking costs slurmctld."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+
+import pytest
+from roost_spawner.errors import ClusterUnreachable, NotReached
+
+from testbed import lifecycle
+from testbed.steps import Printer
+from tests.support.slurm import SlurmTalk
+
+pytestmark = pytest.mark.pool
+
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+async def talk(testbed):
+    found = SlurmTalk(testbed)
+    yield found
+    await found.close()
+
+
+@pytest.fixture(autouse=True)
+async def _broker_is_back(testbed):
+    yield
+    service = lifecycle.find_service(testbed, "slurm-broker")
+    await asyncio.to_thread(lifecycle.start_service, testbed, service, Printer())
+
+
+@asynccontextmanager
+async def slow_slurmctld(talk):
+    """Keep slurmctld from answering: it takes what it is sent when it goes on."""
+    host = talk.site.hosts["ctl"]
+    pid = str(host.service_pid("slurmctld"))
+    await asyncio.to_thread(host.run, ["kill", "-STOP", pid])
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(host.run, ["kill", "-CONT", pid])
+
+
+def broker(talk):
+    return lifecycle.find_service(talk.site, "slurm-broker")
+
+
+async def bearing(talk, mark):
+    """Return the jobs with this mark, once there is one, and whether it stays one."""
+    for _ in range(50):
+        found = [view for view in (await talk.pool.watch()).values() if view.mark == mark]
+        if found:
+            break
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(2)
+    return [view for view in (await talk.pool.watch()).values() if view.mark == mark]
+
+
+async def test_a_submit_that_the_broker_did_not_live_to_answer_is_one_job_found_by_its_mark(talk):
+    token, wish = await talk.token("bob"), talk.wish(SLEEP)
+    await talk.pool.watch()
+    host = talk.site.hosts["ctl"]
+    async with slow_slurmctld(talk):
+        submit = asyncio.ensure_future(talk.pool.submit(wish, token=token))
+        await asyncio.sleep(1)
+        await asyncio.to_thread(host.run, ["kill", "-9", str(host.service_pid("slurm-broker"))])
+        with pytest.raises(ClusterUnreachable) as caught:
+            await submit
+        assert not isinstance(caught.value, NotReached), "it may not be submitted again"
+    await asyncio.to_thread(lifecycle.start_service, talk.site, broker(talk), Printer())
+    (view,) = await bearing(talk, wish.mark)
+    assert view.owner == "bob"
+
+
+async def test_a_broker_that_is_stopped_answers_the_submit_under_way_first(talk):
+    token, wish = await talk.token("bob"), talk.wish(SLEEP)
+    async with slow_slurmctld(talk):
+        submit = asyncio.ensure_future(talk.pool.submit(wish, token=token))
+        await asyncio.sleep(1)
+        stop = asyncio.ensure_future(
+            asyncio.to_thread(lifecycle.stop_service, talk.site, broker(talk))
+        )
+        await asyncio.sleep(1)
+    job_id = await submit
+    await stop
+    await asyncio.to_thread(lifecycle.start_service, talk.site, broker(talk), Printer())
+    (view,) = await bearing(talk, wish.mark)
+    assert view.job_id == job_id
+
+
+async def test_looking_costs_slurmctld_one_query_however_many_look(talk):
+    token = await talk.token("bob")
+    jobs = [await talk.pool.submit(talk.wish(SLEEP), token=token) for _ in range(8)]
+    clients = [talk.client() for _ in range(10)]
+    await asyncio.gather(*(client.watch() for client in clients))
+    await asyncio.sleep(1.1)
+    await talk.admin("sdiag", "--reset")
+    for _ in range(3):
+        for seen in await asyncio.gather(*(client.watch() for client in clients)):
+            assert set(jobs) <= seen.keys()
+        await asyncio.gather(*(client.capacity() for client in clients))
+        await asyncio.sleep(1.1)
+    said = await talk.admin("sdiag")
+    for client in clients:
+        await client.close()
+    calls = dict(re.findall(r"(REQUEST_\w+) +\( *\d+\) count:(\d+)", said))
+    assert int(calls["REQUEST_JOB_INFO"]) == 3
+    assert int(calls["REQUEST_NODE_INFO"]) == 3
