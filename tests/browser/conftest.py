@@ -102,7 +102,10 @@ async def page(context, testbed, alice):
     await found.get_by_label("Password").fill(account.password)
     await found.keyboard.press("Enter")
     await found.wait_for_url(re.compile(re.escape(testbed.hub_url) + "/(hub|user)/"))
-    return found
+    yield found
+    # JupyterLab listens to the session that is stopped now.  A stream that both sides close in the
+    # same moment makes JupyterHub's proxy fail the next request ("socket hang up", 503).
+    await found.goto("about:blank")
 
 
 @pytest.fixture
