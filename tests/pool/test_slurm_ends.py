@@ -197,7 +197,7 @@ def test_a_job_stopped_by_its_owner_needs_no_words(told):
 @story(CALM)
 async def cancelled_by_an_admin(stage):
     job = await stage.running(PATIENT)
-    await asyncio.sleep(6)
+    await asyncio.sleep(3)
     await stage.admin("scancel", job)
     return await stage.until(job, JobState.ENDED)
 

@@ -21,8 +21,9 @@ _KILLED = 9
 _NO_IO = 53
 """ESLURMD_IO_ERROR (4021) in the low bits of a wait status: the job's files or devices could not be
 set up on the node (seen with 24.11.5)."""
-_QUICK = 5
-"""Seconds.  A job whose prolog fails, and that must not be requeued, is cancelled by its node."""
+_QUICK = 2
+"""Seconds.  A job whose prolog fails, and that must not be requeued, is cancelled by its node; a
+session takes longer to be ready."""
 
 _EXIT_CANNOT_EXECUTE = 126  # POSIX shell, section 2.8.2
 _EXIT_NOT_FOUND = 127
