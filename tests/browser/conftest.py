@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import async_playwright
 
-from testbed.layout import REPOSITORY
+from testbed.layout import DOMAIN, LOOPBACK, PLAN, REPOSITORY
 from tests.support.ground import PROFILES, Ground
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # As tests/conftest.py has it for Python: /etc/hosts knows the first testbed only.
+    "--host-resolver-rules="
+    + ",".join(f"MAP {name}.{DOMAIN} {LOOPBACK}.{plan.octet}" for name, plan in PLAN.items()),
 ]
 
 
