@@ -31,7 +31,7 @@ ROLES = {
     **dict.fromkeys(EXECUTE_POINTS, "20-execute-point.conf"),
 }
 CORES = 2
-KEEPALIVE = ("intvl=10", "probes=6")
+KEEPALIVE = ("intvl=5", "probes=4")
 LOGS = {
     "COLLECTOR": "CollectorLog",
     "NEGOTIATOR": "NegotiatorLog",
@@ -104,10 +104,12 @@ def _configure(site: Site, host: Host) -> None:
         host.write(f"{CONFIG}/90-ordinary-access-point.conf", _ORDINARY_ACCESS_POINT)
     if host.name == ACCESS_POINT:
         host.write("/etc/roost/mapfile", map_file(site.people, site.issuer, site.domain))
-        # Lost nodes are to show within a test: after 30 s + 10 s x 6, not after 30 s + 75 s x 9.
+        # Lost nodes are to show within a test: after 30 s + 5 s x 4, not after 30 s + 75 s x 9.
         host.run(["sysctl", "-q", "-w", *(f"net.ipv4.tcp_keepalive_{item}" for item in KEEPALIVE)])
     owned = [f"/var/{name}/condor" for name in ("run", "lock", "spool", "log/testbed")]
     folders = [*owned, "/var/lib/condor/execute"]
+    if host.name == ACCESS_POINT:
+        folders.append("/var/spool/condor/scitokens")
     host.run(["install", "-d", "-o", "condor", "-g", "condor", *folders])
     # In the folder that outlives the host.
     link = "rm -rf /var/log/condor; ln -s testbed/condor /var/log/condor"

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.outages import KINDS, outage
+from tests.support.outages import KINDS, ROUNDS, UNFELT, outage
 
 pytestmark = pytest.mark.pool
 
 
-@pytest.mark.parametrize("service", KINDS)
-async def test_a_service_that_is_away_costs_no_session_and_leaves_no_job(ground, fleet, service):
-    await outage(ground, fleet, KINDS[service], ground.away(service), 20)
+@pytest.mark.parametrize("services", ROUNDS, ids=" and ".join)
+async def test_services_that_are_away_cost_no_session_and_leave_no_job(ground, fleet, services):
+    kinds = tuple(dict.fromkeys(kind for service in services for kind in KINDS[service]))
+    felt = not UNFELT.issuperset(services)
+    await outage(ground, fleet, kinds, ground.away(*services), 20, felt=felt)
+
+
+def test_every_service_has_its_turn():
+    assert sorted(service for services in ROUNDS for service in services) == sorted(KINDS)

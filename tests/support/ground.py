@@ -330,13 +330,13 @@ class Ground:
     # -- faults --------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def away(self, service: str) -> AsyncIterator[None]:
-        """A service that is down for as long as the context lasts."""
-        await self.stop(service)
+    async def away(self, *services: str) -> AsyncIterator[None]:
+        """Services that are down for as long as the context lasts."""
+        await asyncio.gather(*(self.stop(service) for service in services))
         try:
             yield
         finally:
-            await self.start(service)
+            await asyncio.gather(*(self.start(service) for service in services))
 
     @contextlib.asynccontextmanager
     async def frozen(self, pids: Iterable[int]) -> AsyncIterator[None]:

@@ -24,6 +24,16 @@ KINDS = {
     "iam": (HTCONDOR, SLURM),
 }
 """Services, and whose sessions feel it when one is away."""
+ROUNDS = (
+    ("schedd", "slurmctld"),
+    ("collector", "slurmrestd"),
+    ("negotiator-nb", "slurm-broker"),
+    ("negotiator", "iam"),
+)
+"""Each once; together those of which no session feels both (none feels the site's negotiator)."""
+
+UNFELT = {"negotiator", "iam"}
+"""Services without which a session starts all the same."""
 
 
 async def outage(
@@ -32,6 +42,8 @@ async def outage(
     kinds: tuple[str, ...],
     fault: AbstractAsyncContextManager[None],
     seconds: float,
+    *,
+    felt: bool = True,
 ) -> None:
     """Let a fault last, and assert that it costs no session and leaves no job.
 
@@ -45,6 +57,8 @@ async def outage(
         Begins the fault, and ends it.
     seconds
         How long it lasts.
+    felt
+        Whether who clicks meanwhile may be refused.
     """
     await fleet.into_every_state(*kinds)
     async with fault:
@@ -53,5 +67,7 @@ async def outage(
         while asyncio.get_running_loop().time() < began + seconds:
             await asyncio.gather(*(guest.status() for guest in fleet.guests))
             await asyncio.sleep(2)
+    refused = [f"{guest}: {guest.refusal}" for guest in fleet.guests if guest.refusal]
+    assert felt or refused == [], refused
     await fleet.come_through(*kinds)
     await fleet.end()
