@@ -55,50 +55,49 @@ async def _submitting(ground, guest):
     await until(noted, f"{guest} is being submitted")
 
 
-def _queue_pids(ground, kind):
-    """Return the processes of the service that takes submits."""
-    if kind == HTCONDOR:
-        return ground.pids_of("ap", "condor_schedd")
-    return ground.pids_of("ctl", "slurmctld")
+def _queue_pids(ground):
+    """Return the processes of the services that take submits."""
+    return ground.pids_of("ap", "condor_schedd") + ground.pids_of("ctl", "slurmctld")
 
 
-@pytest.mark.parametrize("kind", BOTH)
-async def test_the_hub_killed_between_submit_and_save_adopts_the_job(ground, fleet, kind):
-    guest = fleet.guest(kind, "between")
-    await ground.close(kind)
-    async with ground.frozen(_queue_pids(ground, kind)):
-        click = asyncio.create_task(guest.click())
-        await _submitting(ground, guest)
-        await asyncio.sleep(1)  # the submit is on its way, and nobody can answer it
-        hub = ground.pids_of("hub", "jupyterhub", "--config")
-        for pid in hub:
-            os.kill(pid, signal.SIGSTOP)  # it will not hear the answer
-    await until(guest.jobs, f"{guest}'s job is in the queue")
+async def test_the_hub_killed_between_submit_and_save_adopts_the_job(ground, fleet):
+    guests = [fleet.guest(kind, "between") for kind in BOTH]
+    await ground.close(*BOTH)
+    async with ground.frozen(_queue_pids(ground)):
+        clicks = [asyncio.create_task(guest.click()) for guest in guests]
+        await asyncio.gather(*(_submitting(ground, guest) for guest in guests))
+        await asyncio.sleep(1)  # the submits are on their way, and nobody can answer them
+        for pid in ground.pids_of("hub", "jupyterhub", "--config"):
+            os.kill(pid, signal.SIGSTOP)  # it will not hear the answers
+    for guest in guests:
+        await until(guest.jobs, f"{guest}'s job is in the queue")
     await ground.kill_hub()
-    assert not ground.record(guest.person.name, guest.server)["job_id"], "it was saved: no test"
-    await click
+    for guest in guests:
+        record = ground.record(guest.person.name, guest.server)
+        assert not record["job_id"], f"{guest} was saved: no test"
+    await asyncio.gather(*clicks)
     await ground.start("hub")
-    await ground.open(kind)
-    await guest.usable()
+    await ground.open(*BOTH)
+    await asyncio.gather(*(guest.usable() for guest in guests))
     await fleet.end()
 
 
-@pytest.mark.parametrize("kind", BOTH)
-async def test_the_hub_killed_before_the_submit_reached_the_queue_leaves_nothing(
-    ground, fleet, kind
-):
-    guest = fleet.guest(kind, "before")
-    async with ground.frozen(_queue_pids(ground, kind)):
-        click = asyncio.create_task(guest.click())
-        await _submitting(ground, guest)
+async def test_the_hub_killed_before_the_submit_reached_the_queue_leaves_nothing(ground, fleet):
+    guests = [fleet.guest(kind, "before") for kind in BOTH]
+    async with ground.frozen(_queue_pids(ground)):
+        clicks = [asyncio.create_task(guest.click()) for guest in guests]
+        await asyncio.gather(*(_submitting(ground, guest) for guest in guests))
         await ground.kill_hub()
-        await click
+        await asyncio.gather(*clicks)
     await ground.start("hub")
 
-    async def decided() -> bool:
-        model = await guest.model()
-        return model == {} or bool((model or {}).get("ready"))
+    def decided(guest):
+        async def known() -> bool:
+            model = await guest.model()
+            return model == {} or bool((model or {}).get("ready"))
+
+        return until(known, f"{guest} is there, or not")
 
     # A request that had left when the hub died may be taken or not: a session, or nothing.
-    await until(decided, f"{guest} is there, or not")
+    await asyncio.gather(*(decided(guest) for guest in guests))
     await fleet.end()

@@ -83,6 +83,8 @@ async def _two_hubs(ground, fleet, second, others):
     await asyncio.gather(*(guest.usable() for guest in waiting[:2]))
 
     # The other way round, and with its memory: what it takes up is its own.
+    for guest in others.guests:
+        await guest.close_page()
     others.guests.clear()
     for person in others.people.values():
         await person.login()

@@ -124,7 +124,7 @@ MISHAPS: dict[str, Mishap] = {
     "crash at start": Mishap(HTCONDOR, _sign("crash"), r"do not fit together", at_start=True),
     "crash after ready": Mishap(HTCONDOR, _kill_server, r"was killed by the node"),
     "agent killed": Mishap(HTCONDOR, _kill_agent, r"ended by signal 9"),
-    "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"^The job was cancelled"),
+    "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"^The job was cancelled by an admin"),
     "slurm: requeued": Mishap(SLURM, _slurm("scontrol", "requeue"), r"", lives=True),
     "slurm: suspended": Mishap(
         SLURM, _pause("ctl", ("scontrol", "suspend"), ("scontrol", "resume")), r"", lives=True
@@ -137,7 +137,7 @@ MISHAPS: dict[str, Mishap] = {
     ),
     "slurm: crash at start": Mishap(SLURM, _sign("crash"), r"do not fit together", at_start=True),
     "slurm: crash after ready": Mishap(SLURM, _kill_server, r"was killed by the node"),
-    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"ended by signal 9"),
+    "slurm: agent killed": Mishap(SLURM, _kill_agent, r"node killed the job"),
 }
 
 
