@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 
 import pytest
 from playwright.async_api import expect
+
+from tests.support.guest import until
 
 pytestmark = pytest.mark.browser
 
@@ -67,3 +70,27 @@ async def test_an_eviction_shows_in_a_jupyterlab_that_was_opened_before_the_hub_
     evict()
     notice = desk.get_by_text("This node is needed for other work").first
     await expect(notice).to_be_visible(timeout=15_000)
+
+
+async def test_what_was_typed_before_an_eviction_is_saved(desk, ground, evict):
+    await desk.locator(".jp-LauncherCard[data-category='Notebook']").first.click()
+    status = desk.locator(".jp-Notebook-ExecutionIndicator")
+    await expect(status).to_have_attribute("data-status", "idle", timeout=60_000)
+    # JupyterLab has made an empty one; what is typed from now on is in the browser only.
+    words = f"typed_{secrets.token_hex(8)}"
+    cell = desk.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    await cell.click()
+    await desk.keyboard.type(words)
+    await expect(cell).to_contain_text(words)
+    typed = time.monotonic()
+    evict()
+
+    async def saved():
+        return any(words in note.read_text() for note in ground.home("alice").glob("*.ipynb"))
+
+    try:
+        await until(saved, "what was typed is in a file", 8)
+        print(f"\nsaved {time.monotonic() - typed:.2f} s after it was typed, by the eviction")
+    finally:
+        for note in ground.home("alice").glob("Untitled*.ipynb"):
+            note.unlink()
