@@ -29,6 +29,7 @@ class Daemon:
 
     def __init__(self):
         self.asked = []
+        self.queries = []
         self.answers = {}
         self.silent = set()
 
@@ -44,7 +45,11 @@ class Handler(web.RequestHandler):
             await asyncio.sleep(0.05)
             self.write({"paths": {"/slurm/v0.0.42/job/submit": {}}})
             return
-        self.write(json.dumps(daemon.answers[place]))
+        daemon.queries.append(self.request.query)
+        if daemon.answers[place] is None:
+            self.set_status(304)
+        else:
+            self.write(json.dumps(daemon.answers[place]))
 
     get = post = delete = _answer
 
@@ -75,6 +80,44 @@ async def test_the_version_is_negotiated_once_for_all_who_come_first(daemon, slu
     daemon.answers["GET jobs/"] = {"jobs": []}
     await asyncio.gather(*(slurm.jobs("reader") for _ in range(20)))
     assert daemon.asked.count("GET /openapi/v3") == 1
+
+
+def listing(last_update, *ids):
+    return {
+        "jobs": [{"job_id": number} for number in ids],
+        "last_update": {"set": True, "infinite": False, "number": last_update},
+    }
+
+
+async def test_jobs_that_did_not_change_are_not_sent_again(daemon, slurm):
+    daemon.answers["GET jobs/"] = listing(100, 1, 2)
+    first = await slurm.jobs("reader")
+    daemon.answers["GET jobs/"] = listing(0) | {"warnings": [{"description": "No job changes"}]}
+    assert await slurm.jobs("reader") == first == [{"job_id": 1}, {"job_id": 2}]
+    assert daemon.queries[-1] == "update_time=100"
+    daemon.answers["GET jobs/"] = listing(105)
+    assert await slurm.jobs("reader") == [], "there are none any more"
+    assert await slurm.jobs("reader") == []
+    assert daemon.queries[-1] == "update_time=105"
+
+
+async def test_jobs_are_asked_for_as_a_whole_now_and_then_and_for_another_account(
+    daemon, slurm, monkeypatch
+):
+    daemon.answers["GET jobs/"] = listing(100, 1)
+    await slurm.jobs("reader")
+    await slurm.jobs("alice")
+    assert daemon.queries[-2:] == ["", ""]
+    monkeypatch.setattr(slurmrest, "_WHOLE_EVERY", -1.0)
+    await slurm.jobs("alice")
+    assert daemon.queries[-1] == ""
+
+
+async def test_an_answer_that_nothing_was_modified_keeps_what_is_known(daemon, slurm):
+    daemon.answers["GET jobs/"] = listing(100, 1)
+    await slurm.jobs("reader")
+    daemon.answers["GET jobs/"] = None
+    assert await slurm.jobs("reader") == [{"job_id": 1}]
 
 
 async def test_a_submit_that_came_no_further_than_the_version_was_not_taken(daemon, slurm):

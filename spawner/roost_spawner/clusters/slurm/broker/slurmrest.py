@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
@@ -25,6 +26,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
 )
 from roost_spawner.clusters.slurm.broker.refusals import error_of
 from roost_spawner.clusters.slurm.broker.tokens import mint
+from roost_spawner.clusters.slurm.broker.views import number
 from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.clusters.slurm.states import FINAL
 
@@ -36,6 +38,10 @@ _OLDEST = 42
 _OFFERED = re.compile(rb"/slurm/v0\.0\.(\d+)/job/submit")
 _MAX_ANSWER = 256 * 1024 * 1024  # all jobs of a large cluster, about 4 KiB each
 log = logging.getLogger("roost.broker")
+
+_WHOLE_EVERY = 60.0
+"""Seconds after which jobs are asked for, changed or not: slurmctld's clock may be set back."""
+_NOT_MODIFIED = 304  # RFC 9110, section 15.4.5
 
 _MAX_CLIENTS = 16  # slurmrestd has 20 threads by default
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
@@ -75,6 +81,17 @@ def check_job_id(job_id: str) -> str:
     return job_id
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The last answer with jobs in it."""
+
+    account: str = ""
+    last_update: int = 0
+    at: float = float("-inf")
+    """When the last one was asked for without ``update_time`` (``time.monotonic``)."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
 class SlurmRest:
     """slurmrestd, asked as one account or another.
 
@@ -104,6 +121,7 @@ class SlurmRest:
         self._timeout = timeout
         self._clock = clock
         self._version: str | None = None
+        self._known = _Known()
         self._negotiating = asyncio.Lock()
         self._http: AsyncHTTPClient | None = None
 
@@ -132,8 +150,23 @@ class SlurmRest:
         log.warning("Slurm took job %s and said: %s", job_id, refused)
 
     async def jobs(self, account: str) -> list[dict[str, Any]]:
-        """Return all jobs that this account may see, in one call."""
-        return _records(await self._call("GET", "jobs/", account=account), "jobs")
+        """Return all jobs that this account may see, in one call.
+
+        slurmctld sends nothing but a warning where no job has changed since the last answer
+        (``update_time``; 26.05 answers 304 to some such calls).
+        """
+        known = self._known
+        aged = time.monotonic() > known.at + _WHOLE_EVERY
+        since = known.last_update if known.account == account and not aged else 0
+        path = f"jobs/?update_time={since}" if since else "jobs/"
+        answer = await self._call("GET", path, account=account)
+        last_update = number(answer.get("last_update")) or 0
+        if since and not last_update and not answer.get("jobs"):
+            return known.rows
+        rows = _records(answer, "jobs")
+        at = known.at if since else time.monotonic()
+        self._known = _Known(account, last_update, at, rows)
+        return rows
 
     async def job(self, account: str, job_id: str) -> dict[str, Any]:
         """Return one job.
@@ -205,6 +238,8 @@ class SlurmRest:
         """Return an answer, and what its errors amount to."""
         url = f"/slurm/{self._version or await self._negotiated(account)}/{path}"
         status, content = await self._fetch(method, url, account=account, body=body)
+        if status == _NOT_MODIFIED:
+            return {}, None
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError):
