@@ -108,6 +108,7 @@ def told(testbed):
                 await stage.update(
                     partition=stage.partition, nodes="gpu1,gpu2", state="up", PreemptMode="REQUEUE"
                 )
+                await stage.update(partition=stage.partition, MaxTime="24:00:00")
                 resume = ("scontrol", "update", f"node={stage.node}", "state=resume")
                 await talk.admin(*resume, check=False)  # refused where there is nothing to resume
             await talk.close()
@@ -481,6 +482,20 @@ def test_when_slurm_means_to_start_a_job_is_told(told):
     words, ended = told(for_a_later_time)
     assert words[-1] == "Slurm means to start it in about 60 minutes."
     is_told(ended, JobState.ENDED, Cause.REMOVED, "")
+
+
+@story(ROUGH)
+async def for_longer_than_the_partition_allows(stage):
+    await stage.update(partition=stage.partition, MaxTime=2)
+    with pytest.raises(ClusterRefused) as refused:
+        await stage.start(walltime_s=300)
+    await stage.update(partition=stage.partition, MaxTime="24:00:00")
+    return refused.value.sentence
+
+
+def test_more_time_than_the_partition_allows_is_refused_at_once(told):
+    sentence = "More time was asked for than the partition allows."
+    assert told(for_longer_than_the_partition_allows) == sentence
 
 
 @story(CALM)
