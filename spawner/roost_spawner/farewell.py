@@ -15,7 +15,6 @@ from roost_spawner.watch import find_out
 if TYPE_CHECKING:
     import logging
 
-    from roost_spawner.clusters.base import Cluster
     from roost_spawner.engine import Engine
     from roost_spawner.sessions import Session
 
@@ -51,7 +50,7 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
                 cluster = engine.cluster(name)
                 token = await engine.cluster_token(session.record.account, cluster)
                 await cluster.cancel(job_id, token=token.value)
-                await _confirm(session, cluster, log, unasked=unasked)
+                await _confirm(engine, session, log, unasked=unasked)
         except (ShepherdError, RoostError) as error:
             log.warning("Cannot cancel job %s of %s yet: %s", job_id, name, error)
         except Exception:
@@ -60,18 +59,16 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
         pause = min(2 * pause, _MAX_PAUSE)
 
 
-async def _confirm(
-    session: Session, cluster: Cluster, log: logging.Logger, *, unasked: bool
-) -> None:
-    deadline = time.monotonic() + _LOOK_FOR
+async def _confirm(engine: Engine, session: Session, log: logging.Logger, *, unasked: bool) -> None:
+    name, deadline = session.record.cluster, time.monotonic() + _LOOK_FOR
     while time.monotonic() < deadline:
         asked_at = time.monotonic()
-        view = await cluster.look(session.record.job_id)
+        view = await engine.watcher(name).view(session.record.job_id)
         if view is not None:
             session.observe(view, asked_at)
         else:
             if unasked:
-                await find_out(session, cluster, log)
+                await find_out(session, engine.cluster(name), log)
             session.end("The job was removed.")
         if await session.until(lambda record: record.ended, _LOOK_EVERY):
             return

@@ -250,8 +250,7 @@ class BundleHandler(_Handler):
         body = self.fields({"key": intake.is_key}, {"ticket": intake.is_ticket})
         session = self.session(session_id)
         try:
-            cluster = session.host.cluster(session)
-            proof = prove(session, cluster, key=body["key"], ticket=body.get("ticket", ""))
+            proof = prove(session, key=body["key"], ticket=body.get("ticket", ""))
             self._proving = asyncio.ensure_future(proof)
             await self._proving
         except asyncio.CancelledError:

@@ -205,7 +205,7 @@ async def locate(engine: Engine, session: Session) -> None:
     """
     while not session.record.node and not session.record.over:
         try:
-            view = await engine.cluster(session.record.cluster).look(session.record.job_id)
+            view = await engine.watcher(session.record.cluster).view(session.record.job_id)
         except ClusterError as error:
             session.unreachable(error.sentence)
         else:

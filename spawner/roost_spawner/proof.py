@@ -26,7 +26,7 @@ from roost_spawner.errors import ProofRefused
 from roost_spawner.sessions import SessionState
 
 if TYPE_CHECKING:
-    from roost_spawner.clusters.base import Cluster, JobView
+    from roost_spawner.clusters.base import JobView
     from roost_spawner.sessions import Session
 
 PATIENCE = 10.0
@@ -112,7 +112,7 @@ class Looks:
             await asyncio.sleep(pause)
         return True
 
-    async def look(self, session: Session, cluster: Cluster) -> JobView | None:
+    async def look(self, session: Session) -> JobView | None:
         """Return the job as it is now, or as a look under way shows it."""
         key = session.record.id
         task = self._running.get(key)
@@ -120,7 +120,7 @@ class Looks:
             tally = self._tally(session)
             tally.looks += 1
             tally.last = time.monotonic()
-            task = asyncio.ensure_future(cluster.look(session.record.job_id))
+            task = asyncio.ensure_future(session.host.view(session))
             self._running[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(task)
@@ -201,17 +201,13 @@ def _check(session: Session, view: JobView, key_hash: str) -> bool:
     return True
 
 
-async def prove(
-    session: Session, cluster: Cluster, *, key: str, ticket: str, patience: float = PATIENCE
-) -> None:
+async def prove(session: Session, *, key: str, ticket: str, patience: float = PATIENCE) -> None:
     """Bind a caller's key to the session, or refuse it.
 
     Parameters
     ----------
     session
         The session that the caller says to be the job of.
-    cluster
-        Where its job is.
     key
         The caller's key, 64 hex digits.
     ticket
@@ -239,7 +235,7 @@ async def prove(
         raise ProofRefused("This ticket is not the session's.")
     patient = looks.enter(session)
     try:
-        await _wait(session, cluster, key_hash, patience if patient else min(patience, IMPATIENCE))
+        await _wait(session, key_hash, patience if patient else min(patience, IMPATIENCE))
     except NotYet as error:
         if patient:
             raise
@@ -248,7 +244,7 @@ async def prove(
         looks.leave(session, patient=patient)
 
 
-async def _wait(session: Session, cluster: Cluster, key_hash: str, patience: float) -> None:
+async def _wait(session: Session, key_hash: str, patience: float) -> None:
     deadline = time.monotonic() + patience
     # The job may call before the answer to our submit has arrived.
     if not await session.until(lambda record: bool(record.job_id or record.over), patience):
@@ -261,7 +257,7 @@ async def _wait(session: Session, cluster: Cluster, key_hash: str, patience: flo
         if not await looks.turn(session, deadline - time.monotonic()):
             raise NotYet("The session's job does not show the proof yet.")
         asked_at = time.monotonic()
-        view = await looks.look(session, cluster)
+        view = await looks.look(session)
         if view is not None and _check(session, view, key_hash):
             break
         if time.monotonic() + pause > deadline:

@@ -20,7 +20,6 @@ from roost_spawner.clusters.base import Cause, JobState, JobView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from roost_spawner.clusters.base import Cluster
 
 Place = tuple[str, str]
 """User name and server name."""
@@ -206,8 +205,8 @@ class Host(Protocol):
         """Where the agents are kept that jobs have pinned."""
         ...
 
-    def cluster(self, session: Session) -> Cluster:
-        """Return the cluster that has the session's job."""
+    async def view(self, session: Session) -> JobView | None:
+        """Return the session's job as it is from now on; None if the scheduler has it not."""
         ...
 
     def follow(self, session: Session) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from roost_shepherd.shepherd import Shepherd
 
-    from roost_spawner.clusters.base import Cluster
+    from roost_spawner.clusters.base import JobView
 
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
 
@@ -175,9 +175,9 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """How the session before ended that nobody stopped: ``why``, ``cause``, ``at``."""
         return self._last
 
-    def cluster(self, session: Session) -> Cluster:
-        """Return the cluster that has a session's job."""
-        return self.engine.cluster(session.record.cluster)
+    async def view(self, session: Session) -> JobView | None:
+        """Return a session's job as it is from now on; None if the scheduler has it not."""
+        return await self.engine.watcher(session.record.cluster).view(session.record.job_id)
 
     def follow(self, session: Session) -> None:
         """Have the scheduler asked about a session soon."""
@@ -281,7 +281,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         self.cpu_limit = float(cpus)
 
     async def _cluster_token(self, session: Session) -> str:
-        token = await self.engine.cluster_token(session.record.account, self.cluster(session))
+        cluster = self.engine.cluster(session.record.cluster)
+        token = await self.engine.cluster_token(session.record.account, cluster)
         return token.value
 
     async def _address(self, session: Session) -> tuple[str, int]:

@@ -10,6 +10,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from roost_spawner.budget import Budget
 from roost_spawner.errors import ClusterError
 from roost_spawner.sessions import SessionState
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _MAX_PAUSE = 30.0
 _SLICE = 200
 """Sessions that are told of a listing before others get the event loop."""
+_THRIFT = 1.25
+"""How much longer the pauses are while the budget for single jobs is to fill up again."""
 
 
 class Watcher:
@@ -57,6 +60,7 @@ class Watcher:
     ) -> None:
         self.name = name
         self.queries = 0
+        self.budget = Budget(lambda: pauses()[0])
         self._cluster = cluster
         self._registry = registry
         self._log = log
@@ -66,6 +70,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._fates: dict[str, asyncio.Task[None]] = {}
         self._failures = 0
+        self._listing_for: list[asyncio.Future[Mapping[str, JobView]]] = []
 
     def follow(self) -> None:
         """Watch; look soon, if it already does."""
@@ -75,6 +80,8 @@ class Watcher:
 
     async def close(self) -> None:
         """Stop watching."""
+        for future in self._listing_for:
+            future.cancel()
         tasks = [task for task in (self._task, *self._fates.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -83,7 +90,7 @@ class Watcher:
                 await task
 
     async def _run(self) -> None:
-        while self._registry.on(self.name) or self._reaper is not None:
+        while self._registry.on(self.name) or self._listing_for or self._reaper is not None:
             self._wake.clear()
             try:
                 await self.look()
@@ -92,6 +99,8 @@ class Watcher:
                 self._failures += 1
             # Never more often than `fast`, however often somebody asks to look soon.
             fast, slow = (self._longer(pause) for pause in self._pauses())
+            if not self.budget.full:
+                fast = min(fast * _THRIFT, slow)
             await asyncio.sleep(fast)
             if slow > fast and not self._moving():
                 with contextlib.suppress(TimeoutError):
@@ -109,12 +118,31 @@ class Watcher:
             for session in self._registry.on(self.name)
         )
 
+    async def view(self, job_id: str) -> JobView | None:
+        """Return a job as it is from now on; None if the scheduler has no such job.
+
+        It is asked for by itself as long as the budget lasts, and comes with the next listing else.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler does not answer.
+        """
+        if self.budget.take():
+            self.queries += 1
+            return await self._cluster().look(job_id)
+        waiting: asyncio.Future[Mapping[str, JobView]] = asyncio.get_running_loop().create_future()
+        self._listing_for.append(waiting)
+        self.follow()
+        return (await waiting).get(job_id)
+
     async def look(self) -> None:
         """Ask once, and tell every session."""
         asked_at = time.monotonic()
         self.queries += 1
+        self.budget.spend()
         try:
-            views = await self._cluster().watch()
+            views = await self._listing()
         except ClusterError as error:
             self._failures += 1
             if self._failures == 1:
@@ -137,6 +165,21 @@ class Watcher:
                 await asyncio.sleep(0)
         if self._reaper is not None:
             self._reaper.show(views)
+
+    async def _listing(self) -> Mapping[str, JobView]:
+        """Ask, also for those who wait for what this listing says of one job."""
+        waiting, self._listing_for = self._listing_for, []
+        try:
+            views = await self._cluster().watch()
+        except BaseException as error:
+            for future in waiting:
+                if not future.done():  # somebody still waits for it
+                    future.set_exception(error)
+            raise
+        for future in waiting:
+            if not future.done():
+                future.set_result(views)
+        return views
 
     def _find_out(self, session: Session) -> None:
         """Ask the scheduler's records, once, how a job ended that the queue shows no more."""

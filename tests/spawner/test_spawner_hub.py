@@ -210,7 +210,8 @@ async def test_a_state_without_a_name_is_not_dead(hub):
         assert await hub.spawner().poll() is None
 
 
-async def test_a_job_that_went_back_to_the_queue_never_starts_a_second_session(hub):
+async def test_a_job_that_went_back_to_the_queue_never_starts_a_second_session(hub, monkeypatch):
+    monkeypatch.setattr("roost_spawner.farewell._BY_ITSELF", 0.2)
     hub.pool.run_for_real = True
     session = await hub.spawn()
     assert (await hub.settled())["ready"]
@@ -218,6 +219,7 @@ async def test_a_job_that_went_back_to_the_queue_never_starts_a_second_session(h
     hub.pool.move(session.record.job_id, state=JobState.QUEUED)
     await hub.spawner().engine.watcher("pool").look()
     assert await hub.settled() is None
+    await session.until(lambda record: record.ended, 5)
     assert hub.pool.jobs == {}
 
 

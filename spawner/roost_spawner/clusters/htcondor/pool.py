@@ -27,7 +27,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9._-]+")
 _WATCH, _LOOK, _HISTORY = "watch", "look", "history"
 _SLICE = 100
 """Ads that are read before others get the event loop."""
-_EXPLAINED_FOR = 3.0
+_EXPLAINED_FOR = 15.0
 """Seconds for which one look at queue and slots serves everybody who waits."""
 # What JobAction.Remove answers for one job (condor_utils, action_result_t).
 _PERMISSION_DENIED = "TotalPermissionDenied"

@@ -83,6 +83,9 @@ def description(request: JobRequest) -> dict[str, str]:
         "should_transfer_files": "NO",
         "request_cpus": str(wish.cpus),
         "request_memory": str(wish.memory_mib),
+        # HTCondor's default is 1 GiB, which a node that overbooks does not have for each slot: the
+        # slots share what is there, and a notebook writes to the user's home.
+        "request_disk": "64MB",
         "requirements": _requirements(request),
         "periodic_remove": _ends(wish.walltime_s),
         "job_max_vacate_time": str(VACATE_TIME),

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from roost_spawner.budget import BURST, Budget
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_few_questions_may_be_asked_at_once_and_then_one_for_each_interval():
+    clock = Clock()
+    budget = Budget(lambda: 2.0, clock)
+    assert [budget.take() for _ in range(BURST + 1)] == [True] * BURST + [False]
+    clock.now += 1.9
+    assert not budget.take()
+    clock.now += 0.2
+    assert budget.take()
+    assert not budget.take()
+
+
+def test_what_is_asked_in_any_case_counts_and_never_becomes_a_debt():
+    clock = Clock()
+    budget = Budget(lambda: 2.0, clock)
+    for _ in range(3 * BURST):
+        budget.spend()
+    assert not budget.take()
+    clock.now += 2.0
+    assert budget.take()
+
+
+def test_it_fills_up_to_the_burst_and_no_further():
+    clock = Clock()
+    budget = Budget(lambda: 2.0, clock)
+    budget.take()
+    assert not budget.full
+    clock.now += 1000
+    assert budget.full
+    assert sum(budget.take() for _ in range(100)) == BURST
