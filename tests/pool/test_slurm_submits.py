@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import ssl
+import time
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from roost_spawner.errors import ClusterUnreachable, NotReached
@@ -89,6 +93,53 @@ async def test_a_broker_that_is_stopped_answers_the_submit_under_way_first(talk)
     await asyncio.to_thread(lifecycle.start_service, talk.site, broker(talk), Printer())
     (view,) = await bearing(talk, wish.mark)
     assert view.job_id == job_id
+
+
+@asynccontextmanager
+async def connection(talk):
+    context = ssl.create_default_context(cafile=str(talk.site.folders.ca_certificate))
+    url = urlsplit(talk.site.broker_url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, ssl=context)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def head(length):
+    return f"POST /v1/jobs HTTP/1.1\r\nHost: broker\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+async def test_a_large_or_a_slow_body_costs_its_sender_the_connection_and_nobody_else(talk):
+    async def large():
+        async with connection(talk) as (reader, writer):
+            writer.write(head(100 << 20))
+            return await asyncio.wait_for(reader.read(), 5)
+
+    async def slow():
+        began = time.monotonic()
+        async with connection(talk) as (reader, writer):
+            writer.write(head(1000) + b"{")
+            with contextlib.suppress(OSError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            return time.monotonic() - began
+
+    async def silent():
+        async with connection(talk) as (_, writer):
+            writer.write(b"POST /v1/jobs HTT")
+            await asyncio.sleep(3)
+
+    crowd = asyncio.gather(*(slow() for _ in range(50)), *(silent() for _ in range(50)))
+    await asyncio.sleep(1)
+    began = time.monotonic()
+    assert isinstance(await talk.pool.watch(), dict)
+    assert time.monotonic() - began < 5
+    answer = await large()
+    assert not answer or answer.startswith(b"HTTP/1.1 4")
+    lasted = [seconds for seconds in await crowd if seconds is not None]
+    assert all(9 < seconds < 19 for seconds in lasted), lasted
 
 
 async def test_looking_costs_slurmctld_one_query_however_many_look(talk):

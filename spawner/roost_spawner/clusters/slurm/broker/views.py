@@ -17,21 +17,30 @@ if TYPE_CHECKING:
 _GPUS = re.compile(r"gpu(?::[^:,()]+)?:(\d+)")
 _UNUSABLE = frozenset(
     (
+        "BLOCKED",
         "DOWN",
         "DRAIN",
+        "DYNAMIC_FUTURE",
         "ERROR",
+        "EXTERNAL",
         "FAIL",
+        "FUTURE",
         "INVALID_REG",
         "MAINTENANCE",
         "NOT_RESPONDING",
         "POWERED_DOWN",
         "POWERING_DOWN",
+        "POWER_DOWN",
+        "POWER_DOWN_ASAP",
+        "POWER_DOWN_FORCE",
+        "POWER_DRAIN",
         "REBOOT_ISSUED",
         "RESERVED",
         "UNKNOWN",
     )
 )
-"""Node states and flags with which no new job is started (slurm.h, NODE_STATE_*)."""
+"""Node states and flags with which no new job is started at once: those of ``NODE_STATE_*`` in
+``slurm.h`` by the names of slurmrestd's data parsers, 24.11.5 and 26.05.3."""
 
 
 def mark_of(raw: Mapping[str, Any]) -> str | None:
