@@ -219,14 +219,24 @@ def out_of_memory() -> "Optional[str]":
                 continue
             if killed == "0":
                 continue
-            try:
-                with open(os.path.join(place, limit)) as file:
-                    return " (limit %d MiB)" % (int(file.read()) >> 20)
-            except (OSError, ValueError):
-                return ""
+            return memory_limit(place, limit)
     except OSError:
         pass
     return None
+
+
+def memory_limit(place: str, name: str) -> str:
+    """Return the limit of a cgroup in words: its own, or that of the nearest above it."""
+    while place != "/sys/fs":
+        try:
+            with open(os.path.join(place, name)) as file:
+                size = file.read().strip()
+        except OSError:
+            break
+        if size.isdigit() and int(size) < 1 << 50:  # what is not limited is huge, or "max"
+            return " (limit %d MiB)" % (int(size) >> 20)
+        place = os.path.dirname(place)
+    return ""
 
 
 class Agent:

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 from certipy import Certipy
 from roost_spawner import bootstrap, compat, tls
+from roost_spawner.agent import memory_limit
 from tornado.httpserver import HTTPServer
 
 from tests.support.agent_hub import SERVER_TOKEN, ChirpDouble, HubDouble
@@ -468,3 +469,20 @@ async def test_old_pythons_run_it(hub, python, monkeypatch):
     agent = await hub.run()
     await hub.call("ready")
     await stop(agent)
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "words"),
+    [
+        ("134217728", "268435456", " (limit 128 MiB)"),
+        ("9223372036854771712", "268435456", " (limit 256 MiB)"),  # as Slurm's steps have it
+        ("max", "268435456", " (limit 256 MiB)"),
+        ("max", "max", ""),
+    ],
+)
+def test_a_limit_of_memory_is_the_nearest_that_is_one(tmp_path, own, above, words):
+    step = tmp_path / "job" / "step"
+    step.mkdir(parents=True)
+    (step / "memory.max").write_text(own + "\n")
+    (step.parent / "memory.max").write_text(above + "\n")
+    assert memory_limit(str(step), "memory.max") == words
