@@ -1,6 +1,7 @@
 """What of Slurm's answers goes out: a few fields of jobs that are ours, and what is free.
 
-Pure.  Field names are those of slurmrestd's data parser v0.0.42 (Slurm 24.11).
+Pure.  Field names are those of slurmrestd's data parsers v0.0.42 (Slurm 24.11.5) to v0.0.45
+(26.05.3), which are alike here.
 """
 
 from __future__ import annotations
@@ -93,17 +94,26 @@ def job(
 
 
 def ahead(raw: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> int:
-    """Count the jobs that wait for the same partition and come first, by Slurm's priority."""
+    """Count the jobs that wait for the same partition and come first, by Slurm's priority.
+
+    Those that are held have the priority 0; a job can wait for several partitions (``gpu,cpu``).
+    """
+    wanted = _partitions(raw)
 
     def rank(job: Mapping[str, Any]) -> tuple[int, int]:
         return -(number(job.get("priority")) or 0), int(job["job_id"])
 
     return sum(
         "PENDING" in (other.get("job_state") or ())
-        and other.get("partition") == raw.get("partition")
+        and number(other.get("priority")) != 0
+        and not wanted.isdisjoint(_partitions(other))
         and rank(other) < rank(raw)
         for other in jobs
     )
+
+
+def _partitions(raw: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(_text(raw, "partition").split(","))
 
 
 def node_name(name: str, domain: str) -> str | None:
