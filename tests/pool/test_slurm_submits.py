@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from roost_spawner.errors import ClusterUnreachable, NotReached
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotReached
 
 from testbed import lifecycle
+from testbed.services import slurm
 from testbed.steps import Printer
 from tests.support.slurm import SlurmTalk
 
@@ -140,6 +141,45 @@ async def test_a_large_or_a_slow_body_costs_its_sender_the_connection_and_nobody
     assert not answer or answer.startswith(b"HTTP/1.1 4")
     lasted = [seconds for seconds in await crowd if seconds is not None]
     assert all(9 < seconds < 19 for seconds in lasted), lasted
+
+
+PLUGIN = """
+function slurm_job_submit(job, partitions, uid)
+  slurm.log_user("Notebooks are closed on Sundays.")
+  return slurm.ERROR
+end
+function slurm_job_modify(job, desc, partitions, uid)
+  return slurm.SUCCESS
+end
+return slurm.SUCCESS
+"""
+
+
+@pytest.fixture
+async def closed_on_sundays(testbed, monkeypatch):
+    """Have slurmctld's own plugin refuse every job, as sites do that have rules of their own."""
+    host, service = testbed.hosts["ctl"], lifecycle.find_service(testbed, "slurmctld")
+
+    async def again():
+        await asyncio.to_thread(lifecycle.stop_service, testbed, service)
+        await asyncio.to_thread(lifecycle.start_service, testbed, service, Printer())
+
+    usual = slurm.names_conf
+    host.write("/etc/slurm/job_submit.lua", PLUGIN)
+    monkeypatch.setattr(slurm, "names_conf", lambda site: usual(site) + "JobSubmitPlugins=lua\n")
+    await again()
+    yield
+    monkeypatch.undo()
+    await again()
+
+
+@pytest.mark.usefixtures("closed_on_sundays")
+async def test_a_job_that_the_clusters_own_plugin_refuses_is_refused(talk):
+    with pytest.raises(ClusterRefused) as caught:
+        await talk.pool.submit(talk.wish(SLEEP), token=await talk.token("bob"))
+    assert caught.value.sentence == "The cluster's own rules refuse this job."
+    log = (talk.site.hosts["ctl"].logs / "slurmrestd.log").read_text()
+    assert "Notebooks are closed on Sundays." in log  # the only place where REST has them
 
 
 async def test_looking_costs_slurmctld_one_query_however_many_look(talk):

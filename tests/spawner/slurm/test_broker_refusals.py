@@ -16,8 +16,8 @@ from roost_spawner.clusters.slurm.broker.refusals import ALREADY_DONE, error_of
 pytestmark = pytest.mark.unit
 
 
-def told(number, words="Slurm's words", hint=None):
-    return error_of([{"error_number": number, "error": words}], "job/submit", hint)
+def told(number, words="Slurm's words", what="job/submit"):
+    return error_of([{"error_number": number, "error": words}], what)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,12 @@ def test_common_refusals_are_sentences_for_users():
     assert told(2999, "odd").sentence == "Slurm refused: odd."
 
 
-def test_what_the_clusters_own_plugin_says_reaches_the_user_in_one_line():
-    said = told(2066, hint="Use QOS 'short'\n  for notebooks.\n").sentence
-    assert said.endswith(" The cluster says: Use QOS 'short' for notebooks.")
-    assert len(told(2066, hint="x" * 9999).sentence) < 400
+def test_a_plugin_that_refuses_without_a_number_is_a_refusal_of_a_submit_only():
+    refused = told(-1)
+    assert type(refused) is BadRequest
+    assert refused.sentence == "The cluster's own rules refuse this job."
+    assert "slurmrestd's log" in refused.detail
+    assert type(told(-1, what="jobs/")) is SchedulerFailed
 
 
 def test_the_first_error_with_a_number_counts():

@@ -150,11 +150,11 @@ async def test_a_submit_that_waited_for_its_turn_in_vain_was_not_sent(daemon, sl
 
 
 async def test_what_is_refused_is_refused(daemon, slurm):
-    daemon.answers["POST job/submit"] = {
-        "errors": error(2066),
-        "job_submit_user_msg": "Ask for QOS short.",
-    }
-    with pytest.raises(BadRequest, match="The cluster says: Ask for QOS short"):
+    daemon.answers["POST job/submit"] = {"errors": error(2066)}
+    with pytest.raises(BadRequest, match="does not know the quality of service"):
+        await slurm.submit("alice", {})
+    daemon.answers["POST job/submit"] = {"errors": error(-1)}
+    with pytest.raises(BadRequest, match="own rules"):
         await slurm.submit("alice", {})
 
 

@@ -22,7 +22,11 @@ from roost_spawner.clusters.slurm.broker.errors import (
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+SUBMIT = "job/submit"
 ALREADY_DONE = 2021  # ESLURM_ALREADY_DONE
+
+_SLURM_ERROR = -1
+"""What a job submit plugin returns that gives no number: nothing else answers a submit with it."""
 
 _AWAY = "Slurm does not answer at the moment."
 _REFUSED = range(2000, 4000)
@@ -100,9 +104,7 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
 )
 
 
-def error_of(
-    errors: Sequence[Mapping[str, Any]], what: str, hint: object = None
-) -> BrokerError | None:
+def error_of(errors: Sequence[Mapping[str, Any]], what: str) -> BrokerError | None:
     """Return what an answer's errors amount to; None if what was wanted is so already.
 
     Parameters
@@ -110,9 +112,7 @@ def error_of(
     errors
         Those of slurmrestd's answer.
     what
-        Which call it was, for the log.
-    hint
-        Words for the user from the cluster's own job submit plugin.
+        Which call it was.
     """
     first = next((item for item in errors if item.get("error_number")), errors[0])
     found = first.get("error_number")
@@ -124,9 +124,10 @@ def error_of(
     for numbers, kind, sentence in _KINDS:
         if number in numbers:
             return kind(sentence, detail=detail)
-    if number not in _REFUSED:
-        return SchedulerFailed("Slurm could not do it.", detail=detail)
-    said = _SENTENCES.get(number) or f"Slurm refused: {words}."
-    if isinstance(hint, str) and hint.strip():
-        said += f" The cluster says: {' '.join(hint.split())[:200]}"
-    return BadRequest(said, detail=detail)
+    if (number, what) == (_SLURM_ERROR, SUBMIT):
+        detail += "; if slurmctld has a job submit plugin, its words are in slurmrestd's log"
+        return BadRequest("The cluster's own rules refuse this job.", detail=detail)
+    if number in _REFUSED:
+        said = _SENTENCES.get(number) or f"Slurm refused: {words}."
+        return BadRequest(said, detail=detail)
+    return SchedulerFailed("Slurm could not do it.", detail=detail)

@@ -24,7 +24,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
     SchedulerFailed,
     Unavailable,
 )
-from roost_spawner.clusters.slurm.broker.refusals import error_of
+from roost_spawner.clusters.slurm.broker.refusals import SUBMIT, error_of
 from roost_spawner.clusters.slurm.broker.tokens import mint
 from roost_spawner.clusters.slurm.broker.views import number
 from roost_spawner.clusters.slurm.sending import not_sent
@@ -127,7 +127,7 @@ class SlurmRest:
 
     async def submit(self, account: str, body: Mapping[str, Any]) -> str:
         """Submit a job and return its id."""
-        answer, refused = await self._ask("POST", "job/submit", account=account, body=body)
+        answer, refused = await self._ask("POST", SUBMIT, account=account, body=body)
         job_id = answer.get("job_id")
         if not isinstance(job_id, int) or job_id <= 0:
             raise refused or SchedulerFailed("Slurm took the job and told no job id.")
@@ -252,7 +252,7 @@ class SlurmRest:
             )
         errors = [item for item in answer.get("errors") or () if isinstance(item, dict)]
         if errors:
-            return answer, error_of(errors, path, answer.get("job_submit_user_msg"))
+            return answer, error_of(errors, path)
         if status >= 400:
             raise SchedulerFailed(
                 "Slurm could not answer.", detail=f"{method} {url}: HTTP {status}, no reason"
