@@ -68,9 +68,10 @@ if [ -d sys/fs/cgroup ]; then
       mount --bind "/sys/fs/cgroup/$name/$HOST_CGROUP/$HOST_NAME" "sys/fs/cgroup/$name"
     done
     if [ -d sys/fs/cgroup/cpu ] && [ -d sys/fs/cgroup/cpuacct ]; then
-      # The name under which distributions mount the two, and under which HTCondor looks.
+      # The name under which distributions mount the two, and under which HTCondor looks.  Where the
+      # machine has them apart: without the account of a job's usage its starter reports nothing.
       mkdir "sys/fs/cgroup/cpu,cpuacct"
-      mount --bind sys/fs/cgroup/cpu "sys/fs/cgroup/cpu,cpuacct"
+      mount --bind sys/fs/cgroup/cpuacct "sys/fs/cgroup/cpu,cpuacct"
     fi
   fi
 fi

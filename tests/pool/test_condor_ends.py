@@ -171,8 +171,7 @@ async def test_who_waits_is_told_how_many_are_ahead(talk, testbed):
     finally:
         await asyncio.to_thread(lifecycle.start_service, testbed, matchmaker, Printer())
     await until(look, running)
-    await asyncio.sleep(3.1)
-    assert await talk.pool.explain(second) == []
+    await until(lambda: talk.pool.explain(second), lambda said: said == [], seconds=30)
 
 
 async def test_who_has_as_many_as_allowed_is_told_so(talk, testbed):
