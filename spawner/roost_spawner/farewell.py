@@ -40,7 +40,8 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
     if evicted:
         # The scheduler is about to say why; of a job that we have removed it would say that.
         engine.watcher(session.record.cluster).follow()
-        await session.until(lambda record: record.ended, _BY_ITSELF)
+        if await session.until(lambda record: record.ended, _BY_ITSELF):
+            await _clear(engine, session, log)
     pause = 1.0
     while not session.record.ended:
         name, job_id = session.record.cluster, session.record.job_id
@@ -57,6 +58,18 @@ async def see_off(engine: Engine, session: Session, log: logging.Logger) -> None
             log.exception("Could not cancel job %s of %s", job_id, name)
         await session.until(lambda record: record.ended, pause)
         pause = min(2 * pause, _MAX_PAUSE)
+
+
+async def _clear(engine: Engine, session: Session, log: logging.Logger) -> None:
+    """Take a job out of the queue that an eviction has put back there: it must not start again."""
+    name, job_id = session.record.cluster, session.record.job_id
+    try:
+        cluster = engine.cluster(name)
+        token = await engine.cluster_token(session.record.account, cluster)
+        await cluster.cancel(job_id, token=token.value)
+    except (ShepherdError, RoostError) as error:
+        # Its requirements keep it from starting, and the scheduler's own rules remove it.
+        log.info("Job %s of %s is left to its scheduler: %s", job_id, name, error)
 
 
 async def _confirm(engine: Engine, session: Session, log: logging.Logger, *, unasked: bool) -> None:

@@ -53,6 +53,15 @@ async def test_an_evicted_notebook_says_so_at_once_can_be_saved_and_never_comes_
     logged = (testbed.folders.logs / "hub").glob("hub*")
     text = "".join(path.read_text() for path in logged)
     assert f"Session {job['RoostSession']}: evicting" in text
+
+    def left():
+        return [job for job in queue() if job["Owner"] == "alice" and job["JobStatus"] < 3]
+
+    # The scheduler ends what it has evicted, and says why; the hub takes it out of the queue.
+    ended = time.monotonic()
+    while left() and time.monotonic() < ended + 20:
+        assert {job["ClusterId"] for job in left()} <= {int(job_id.partition(".")[0])}
+        await asyncio.sleep(0.5)
     for _ in range(3):
-        assert [job for job in queue() if job["Owner"] == "alice" and job["JobStatus"] < 3] == []
+        assert left() == []
         await asyncio.sleep(2)
