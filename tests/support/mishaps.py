@@ -32,7 +32,7 @@ class Mishap:
     act
         Brings it about.
     says
-        Regular expression of what the user must read once the session is over.
+        Regular expression of what the user must read once the session is over, or meanwhile.
     lives
         Whether the session must live on.
     at_start
@@ -79,9 +79,12 @@ def _slurm(*command: str) -> Act:
 
 def _pause(host: str, stop: tuple[str, ...], go: tuple[str, ...]) -> Act:
     async def act(ground: Ground, guest: Guest) -> None:
+        async def paused() -> bool:
+            return (await guest.status()).get("state") == "suspended"
+
         await ground.run(host, *stop, guest.job)
-        await asyncio.sleep(6)  # longer than the watcher's pause
-        await ground.run(host, *go, guest.job, check=False)
+        await until(paused, f"{guest} is suspended", 60)
+        await ground.run(host, *go, guest.job)
 
     return act
 
@@ -114,12 +117,12 @@ MISHAPS: dict[str, Mishap] = {
     "held": Mishap(HTCONDOR, _condor("condor_hold"), r"^An admin \(condor\) put .* on hold"),
     "evicted": Mishap(HTCONDOR, _condor("condor_vacate_job"), r"taken off its node"),
     "suspended": Mishap(
-        HTCONDOR, _pause("ap", ("condor_suspend",), ("condor_continue",)), r"", lives=True
+        HTCONDOR, _pause("ap", ("condor_suspend",), ("condor_continue",)), r"paused", lives=True
     ),
     "removed": Mishap(HTCONDOR, _condor("condor_rm"), r"^An admin \(condor\) has removed the job"),
     # The kernel outgrows the slot, and the node ends the kernel alone.
     "memory": Mishap(HTCONDOR, _fill_memory, r"", lives=True, keeps_kernel=False),
-    "server's memory": Mishap(HTCONDOR, _sign("eat"), r"ran out of memory \(limit \d+ MiB\)"),
+    "server's memory": Mishap(HTCONDOR, _sign("eat"), r"memory \(limit \d{3,4} MiB\)"),
     "walltime": Mishap(HTCONDOR, _nothing, r"time was up", options={"walltime": "1m"}),
     "crash at start": Mishap(HTCONDOR, _sign("crash"), r"do not fit together", at_start=True),
     "crash after ready": Mishap(HTCONDOR, _kill_server, r"was killed by the node"),
@@ -127,11 +130,18 @@ MISHAPS: dict[str, Mishap] = {
     "slurm: cancelled": Mishap(SLURM, _slurm("scancel"), r"^The job was cancelled by an admin"),
     "slurm: requeued": Mishap(SLURM, _slurm("scontrol", "requeue"), r"", lives=True),
     "slurm: suspended": Mishap(
-        SLURM, _pause("ctl", ("scontrol", "suspend"), ("scontrol", "resume")), r"", lives=True
+        SLURM,
+        _pause("ctl", ("scontrol", "suspend"), ("scontrol", "resume")),
+        r"suspended",
+        lives=True,
     ),
     # As on HTCondor; with cgroups of the kernel's version 1, which its testbed needs for limits.
     "slurm: memory": Mishap(SLURM, _fill_memory, r"", lives=True, keeps_kernel=False),
-    "slurm: server's memory": Mishap(SLURM, _sign("eat"), r"^(?!.*may have).*memory.*\d+ MiB"),
+    "slurm: server's memory": Mishap(
+        SLURM,
+        _sign("eat"),
+        r"^(The|Your) session(.s server ran out of| used more) memory .*\(.*\d{3,4} MiB\)",
+    ),
     "slurm: walltime": Mishap(
         SLURM, _nothing, r"time limit of 1 minutes? was reached", options={"walltime": "1m"}
     ),
