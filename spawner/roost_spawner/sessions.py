@@ -223,7 +223,7 @@ class Host(Protocol):
 
 
 # What changes with each look at the scheduler and is not worth a commit.
-_VOLATILE = frozenset({"state", "why", "node", "slot"})
+_VOLATILE = frozenset({"state", "why", "cause", "node", "slot", "ends_at"})
 
 
 class Session:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MAX_PAUSE = 30.0
 _SLICE = 200
 """Sessions that are told of a listing before others get the event loop."""
+_COMMITS = 5
+"""Likewise of those that a listing lets go on, each of which writes to the database."""
 _THRIFT = 1.25
 """How much longer the pauses are while the budget for single jobs is to fill up again."""
 
@@ -176,9 +178,11 @@ class Watcher:
                 if not future.done():  # somebody still waits for it
                     future.set_exception(error)
             raise
-        for future in waiting:
+        for number, future in enumerate(waiting, 1):
             if not future.done():
                 future.set_result(views)
+            if not number % _COMMITS:
+                await asyncio.sleep(0)
         return views
 
     def _find_out(self, session: Session) -> None:
