@@ -51,6 +51,7 @@ def names_conf(site: Site) -> str:
         # Not the broker's to hand out: what comes first, as others have it beside notebooks.
         "PreemptType=preempt/partition_prio",
         "PreemptMode=REQUEUE",
+        "PreemptParameters=send_user_signal",
         f"PartitionName={URGENT} Nodes={listed} State=UP PriorityTier=100 PreemptMode=OFF",
     ]
     return "\n".join(lines) + "\n"
@@ -68,6 +69,7 @@ def broker_toml(site: Site) -> str:
         "https://iam.example.org": site.issuer,
         "https://ctl.example.org:8443": site.broker_audience,
         '"example.org"': f'"{site.domain}"',
+        '# options = ["nice", "licenses"]': 'options = ["signal"]',
         '"example-hub"': f'"{hub_id}", "{TEST_HUB}"',
     }
     for name, ours in names.items():

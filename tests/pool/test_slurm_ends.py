@@ -29,6 +29,19 @@ import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 {SLEEP}
 """
+WARNED = """
+import os, signal, subprocess, sys, time
+log = open(os.path.expanduser("~/warned-" + os.environ["SLURM_JOB_ID"]), "w", buffering=1)
+server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+def warned(*_):
+    print("the agent is warned", file=log)
+    time.sleep(3)
+    print("the server", "lives" if server.poll() is None else "is gone", file=log)
+    server.kill()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, warned)
+server.wait()
+"""
 KILLED = "The node killed the job; it may have used more memory than it had asked for (256 MiB)."
 stories: dict[str, list] = {CALM: [], ROUGH: []}
 
@@ -332,6 +345,30 @@ def test_a_preempted_job_says_why_and_never_comes_back(told, mode):
     sentence = f"The node {first.node} was needed for a job that comes first."
     is_told(first, JobState.ENDED, Cause.EVICTED, sentence)
     assert later.state is JobState.ENDED
+
+
+@story(ROUGH)
+async def preempted_after_a_warning(stage):
+    await stage.update(partition=stage.partition, GraceTime=30)
+    wish = stage.talk.wish(WARNED, partition=stage.partition)
+    wish = dataclasses.replace(wish, extras={"signal": "B:TERM@30"})
+    job = await stage.talk.pool.submit(wish, token=await stage.talk.token("bob"))
+    before = await stage.until(job, JobState.RUNNING)
+    await asyncio.sleep(1)
+    urgent = ["sbatch", "-o/dev/null", f"-p{URGENT}", "--exclusive", f"-w{stage.node}"]
+    await stage.admin(*urgent, "--job-name=roost", "--wrap=sleep 1")
+    warned = await stage.until(job, JobState.RUNNING, lambda view: view.ends_at < before.ends_at)
+    ended = await stage.until(job, JobState.ENDED)
+    await stage.update(partition=stage.partition, GraceTime=0)
+    log = stage.talk.site.hosts[stage.node].read(f"/home/bob/warned-{job}")
+    return before, warned, ended, log
+
+
+def test_a_partition_with_grace_warns_the_agent_alone_and_tells_the_new_end(told):
+    before, warned, ended, log = told(preempted_after_a_warning)
+    assert warned.ends_at < before.ends_at - 200
+    assert log == "the agent is warned\nthe server lives\n"
+    assert ended.cause is Cause.EVICTED
 
 
 @story(ROUGH)

@@ -27,6 +27,15 @@ def test_options_travel_and_become_slurm_s_fields():
     }
 
 
+def test_the_agent_alone_can_be_warned_before_the_end():
+    assert options.problem({"signal": "B:TERM@30"}) is None
+    assert options.fields({"signal": "B:TERM@30"}) == {
+        "kill_warning_signal": "TERM",
+        "kill_warning_flags": ["BATCH_JOB"],
+        "kill_warning_delay": 30,
+    }
+
+
 def test_without_options_nothing_travels():
     assert "options" not in submit.payload(request())
 
@@ -63,6 +72,9 @@ def test_what_is_ours_cannot_be_set(name):
     ("name", "value"),
     [
         ("nice", "-5"),
+        ("signal", "TERM@30"),
+        ("signal", "B:KILL@30"),
+        ("signal", "B:TERM@0"),
         ("nice", "x"),
         ("licenses", "a;b"),
         ("nodelist", ""),

@@ -17,14 +17,30 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,:&|*()\[\]@=+-]{0,255}")
 _CONVERT: Mapping[str, Callable[[str], Any]] = MappingProxyType(
-    {"number": int, "list": lambda text: text.split(","), "word": str}
+    {
+        "list": lambda text: text.split(","),
+        "number": int,
+        "signal": lambda text: int(text.rpartition("@")[2]),
+        "word": str,
+    }
 )
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_SIGNAL = re.compile(r"B:TERM@([1-9][0-9]{0,3})")
+"""To the agent alone (``B:``), so that the server lives on while people save.  Slurm sends it up to
+a minute earlier than so many seconds before the end (sbatch(1))."""
+_KINDS: Mapping[str, tuple[re.Pattern[str], str]] = MappingProxyType(
+    {
+        "list": (_WORD, "a word as sbatch takes it"),
+        "number": (_NUMBER, "a whole number"),
+        "signal": (_SIGNAL, "B:TERM@ and seconds, as B:TERM@30"),
+        "word": (_WORD, "a word as sbatch takes it"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Where an option goes, and what its value is: ``number``, ``word`` or ``list``."""
+    """Where an option goes, and what its value is: a kind of :data:`_KINDS`."""
 
     field: str
     kind: str = "word"
@@ -39,6 +55,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "nice": Option("nice", "number"),
         "nodelist": Option("required_nodes", "list"),
         "prefer": Option("prefer"),
+        "signal": Option("kill_warning_delay", "signal"),
         "threads-per-core": Option("threads_per_core", "number"),
         "tmp": Option("temporary_disk_per_node", "number"),
         "wckey": Option("wckey"),
@@ -53,9 +70,8 @@ def problem(options: Mapping[str, Any]) -> str | None:
         if option is None:
             allowed = ", ".join(OPTIONS)
             return f"{str(name)[:60]} cannot be set here; allowed are {allowed}"
-        pattern = _NUMBER if option.kind == "number" else _WORD
+        pattern, wanted = _KINDS[option.kind]
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            wanted = "a whole number" if option.kind == "number" else "a word as sbatch takes it"
             return f"the value of {name} must be {wanted}; it is {str(value)[:60]!r}"
     return None
 
@@ -65,5 +81,7 @@ def fields(options: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in options.items():
         option = OPTIONS[name]
+        if option.kind == "signal":
+            found |= {"kill_warning_signal": "TERM", "kill_warning_flags": ["BATCH_JOB"]}
         found[option.field] = _CONVERT[option.kind](value)
     return found
