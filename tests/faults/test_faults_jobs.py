@@ -53,7 +53,9 @@ async def _befall_all(testbed, ground):
         for person in people.values():
             await person.login()
         await fleet.begin()
-        await asyncio.gather(*(one(*item) for item in MISHAPS.items()))
+        limited = "disabled" not in testbed.hosts["gpu1"].read("/etc/slurm/cgroup-names.conf")
+        happening = [item for item in MISHAPS.items() if limited or not item[1].limited]
+        await asyncio.gather(*(one(*item) for item in happening))
         try:
             await fleet.nothing_left()
         except AssertionError as error:
@@ -73,14 +75,21 @@ def outcomes(testbed, ground):
     return asyncio.run(_befall_all(testbed, ground))
 
 
+def _outcome(outcomes, name):
+    if MISHAPS[name].limited and name not in outcomes:
+        pytest.skip("no cgroups of version 1 on this machine: Slurm has no memory limits")
+    return outcomes[name]
+
+
 @pytest.mark.parametrize("name", MISHAPS)
 def test_what_happens_to_a_job_ends_its_session_or_leaves_it_unharmed(outcomes, name):
-    assert not outcomes[name].trouble, outcomes[name]
+    outcome = _outcome(outcomes, name)
+    assert not outcome.trouble, outcome
 
 
 @pytest.mark.parametrize("name", [name for name, what in MISHAPS.items() if what.says])
 def test_the_user_reads_what_has_happened_and_still_does_once_the_session_has_ended(outcomes, name):
-    outcome, mishap = outcomes[name], MISHAPS[name]
+    outcome, mishap = _outcome(outcomes, name), MISHAPS[name]
     print(f"{name}: {outcome}")
     words = "\n".join(outcome.words) if mishap.lives else outcome.last
     assert re.search(mishap.says, words), outcome

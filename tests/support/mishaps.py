@@ -49,6 +49,8 @@ class Mishap:
     """Whether, if it lives on, its kernel does too."""
     at_start: bool = False
     options: dict[str, str] = field(default_factory=dict)
+    limited: bool = False
+    """Whether Slurm must limit memory; its testbed does with cgroups of the kernel's version 1."""
 
 
 @dataclass
@@ -135,12 +137,12 @@ MISHAPS: dict[str, Mishap] = {
         r"suspended",
         lives=True,
     ),
-    # As on HTCondor; with cgroups of the kernel's version 1, which its testbed needs for limits.
-    "slurm: memory": Mishap(SLURM, _fill_memory, r"", lives=True, keeps_kernel=False),
+    "slurm: memory": Mishap(SLURM, _fill_memory, r"", lives=True, keeps_kernel=False, limited=True),
     "slurm: server's memory": Mishap(
         SLURM,
         _sign("eat"),
-        r"^(The|Your) session(.s server ran out of| used more) memory .*\(.*\d{3,4} MiB\)",
+        r"^(The|Your) session('s server ran out of| used more) memory .*\(.*\d{3,4} MiB\)",
+        limited=True,
     ),
     "slurm: walltime": Mishap(
         SLURM, _nothing, r"time limit of 1 minutes? was reached", options={"walltime": "1m"}
