@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from bench import peers, report
-from bench.measure import Side, interleaved
+from bench.measure import Side, interleaved, patiently
+from bench.scale import measure as scale
+from bench.scale import report as scale_report
 from testbed import lifecycle
 from testbed.demo.person import Person, Refused
 from testbed.errors import TestbedError, Unfit
@@ -28,21 +29,20 @@ if TYPE_CHECKING:
     from testbed.host import Host
 
 USER = "alice"
+RESULTS = REPOSITORY / "bench/results.json"
 
 
 def main() -> int:
     """Measure; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--sessions", type=int, default=1000, help="sessions that just run")
     parser.add_argument(
-        "--default-cycle-rounds",
-        type=int,
-        default=3,
-        help="rounds on HTCondor's default cycle, which take up to a minute each",
+        "--only", choices=("spawn", "crowd"), help="one part; results.json keeps the other"
     )
     options = parser.parse_args()
-    if options.rounds < 1 or options.default_cycle_rounds < 0:
-        parser.error("--rounds must be 1 or more, --default-cycle-rounds 0 or more")
+    if options.rounds < 1 or options.sessions < 1:
+        parser.error("--rounds and --sessions must be 1 or more")
     if NAME != "roost":
         # The names in people's browsers are those of the first testbed.
         print("the benchmark needs the testbed `roost`: unset ROOST_TESTBED_NAME", file=sys.stderr)
@@ -53,8 +53,7 @@ def main() -> int:
     was_up = lifecycle.site(folders).hosts["hub"].pid() is not None
     try:
         site = lifecycle.up(folders, Printer(), suite="trixie")
-        with peers.running(site) as host:
-            runs = asyncio.run(_measure(site, host, options.rounds, options.default_cycle_rounds))
+        found = _measure_all(site, options)
     except Unfit as unfit:
         print(unfit, file=sys.stderr)
         return 2
@@ -67,13 +66,32 @@ def main() -> int:
     finally:
         if not was_up and folders.state.exists():
             lifecycle.down(folders, Printer())
-    found = report.results(runs, _machine())
-    Path(REPOSITORY / "bench/results.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(f"\n{report.table(runs)}\n\n{report.ratios(found)}\n\nwritten to bench/results.json")
+    kept = json.loads(RESULTS.read_text()) if options.only and RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(kept | found, indent=2) + "\n")
+    print(f"\nwritten to {RESULTS.relative_to(REPOSITORY)}")
     return 0
 
 
-async def _measure(site: Site, host: Host, rounds: int, slow: int) -> dict[str, list[float]]:
+def _measure_all(site: Site, options: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {"machine": _machine()}
+    if options.only != "crowd":
+        with peers.running(site) as host:
+            runs, phases = asyncio.run(_measure(site, host, options.rounds))
+        ratios = report.results(runs)
+        found |= ratios | {"phases_seconds": phases}
+        print(f"\n{report.table(runs)}\n\n{report.ratios(ratios)}\n\n{report.phases(phases)}\n")
+    if options.only != "spawn":
+        size = scale.Options(rounds=options.rounds, sessions=options.sessions)
+        measured = scale.run(site, size, lambda text: print(text, flush=True))
+        figures = scale_report.results(measured)
+        found |= figures | {"crowd": measured}
+        print(f"\n{scale_report.table(figures)}")
+    return found
+
+
+async def _measure(
+    site: Site, host: Host, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, dict[str, float]]]:
     password = next(person.password for person in site.people if person.name == USER)
     ca_file = str(site.folders.ca_certificate)
     access_point, controller = site.hosts["ap"], site.hosts["ctl"]
@@ -93,28 +111,18 @@ async def _measure(site: Site, host: Host, rounds: int, slow: int) -> dict[str, 
     for peer in peers.PEERS:
         person = peers.PeerPerson(USER, password, hub=peers.url(peer), ca_file=ca_file)
         people.append(person)
-        times = slow if peer.name == "condor-default" else rounds
         gone, up = partial(peers.empty, host, peer), partial(peers.last_up, host, peer)
         late = peer.name == "local"
-        sides.append(Side(peer.name, person, "", gone, times, up if late else None))
+        wait = partial(peers.into_the_cycle, host, peer) if peer.name == "condor-default" else None
+        sides.append(Side(peer.name, person, "", gone, rounds, up if late else None, wait))
     try:
         for person in people:
-            await _patiently(person)
-        return await interleaved(sides, lambda text: print(text, flush=True))
+            await patiently(person)
+        runs = await interleaved(sides, lambda text: print(text, flush=True))
+        return runs, {side.name: report.phases_of(side.starts) for side in sides[:2]}
     finally:
         for person in people:
             await person.__aexit__(None, None, None)
-
-
-async def _patiently(person: Person) -> None:
-    for _ in range(100):
-        try:
-            await person.login()
-        except (aiohttp.ClientError, Refused):
-            await asyncio.sleep(0.3)  # its hub is still coming up
-        else:
-            return
-    await person.login()
 
 
 def _machine() -> dict[str, object]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import aiohttp
+
+from testbed.demo.person import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from testbed.demo.person import Person
+    from testbed.demo.person import Person, Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ class Side:
     up
         When (Unix time) the last server was up by its own account, for a hub that asks with pauses
         and so learns late.  Measured beside the rest, as ``<name>-up``.
+    before
+        Is called before each click, with the part of the rounds that is over.
+    starts
+        Filled with what each start said on its way, and the seconds until its first answer.
     """
 
     name: str
@@ -38,6 +46,8 @@ class Side:
     gone: Callable[[], bool]
     rounds: int
     up: Callable[[], float] | None = None
+    before: Callable[[float], None] | None = None
+    starts: list[tuple[Ready, float]] = field(default_factory=list)
 
 
 async def start_once(side: Side) -> dict[str, float]:
@@ -63,6 +73,7 @@ async def start_once(side: Side) -> dict[str, float]:
     except TimeoutError:
         raise TimeoutError(f"{side.name}: ready, but no answer within 30 s") from None
     seconds = {side.name: time.monotonic() - clicked}
+    side.starts.append((ready, seconds[side.name]))
     if side.up is not None:
         clicked_at = time.time() - (time.monotonic() - clicked)
         seconds[f"{side.name}-up"] = await asyncio.to_thread(side.up) - clicked_at
@@ -89,7 +100,21 @@ async def interleaved(sides: list[Side], say: Callable[[str], None]) -> dict[str
         first = number % len(sides)
         for side in sides[first:] + sides[:first]:
             if number < side.rounds:
+                if side.before is not None:
+                    await asyncio.to_thread(side.before, (number + 0.5) / side.rounds)
                 for name, seconds in (await start_once(side)).items():
                     runs.setdefault(name, []).append(seconds)
                     say(f"round {number + 1}: {name} {seconds:.2f} s")
     return runs
+
+
+async def patiently(person: Person) -> None:
+    """Log in at a hub that may still be coming up."""
+    for _ in range(100):
+        try:
+            await person.login()
+        except (aiohttp.ClientError, Refused):
+            await asyncio.sleep(0.3)  # its hub is still coming up
+        else:
+            return
+    await person.login()

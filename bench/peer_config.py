@@ -1,7 +1,9 @@
 """A stock JupyterHub with one of the peers' spawners, as the documentation of each has it."""
 
 import os
+import sys
 
+import batchspawner
 from batchspawner.api import BatchSpawnerAPIHandler
 
 c = get_config()  # noqa: F821 - JupyterHub provides it
@@ -37,4 +39,20 @@ else:
     )
     c.CondorSpawner.req_memory = "1024"
     c.CondorSpawner.req_nprocs = "1"
-    c.CondorSpawner.req_options = "+IsRoostNotebook = true" if PEER == "condor-nb" else ""
+    notebooks = os.environ["PEER_QUICK"] == "True"
+    # As little disk as Roost asks for: the slots for notebooks share it.
+    c.CondorSpawner.req_options = "request_disk = 64MB\n" + (
+        "+IsRoostNotebook = true" if notebooks else ""
+    )
+
+if os.environ["PEER_CROWD"] == "True":
+    sys.path.insert(0, "/srv/roost")
+    from bench.scale.gauge import GAUGE, GaugeHandler
+
+    GAUGE.count(batchspawner.CondorSpawner, "query_job_status", "condor_q")
+    c.JupyterHub.extra_handlers = [*c.JupyterHub.extra_handlers, ("/api/bench", GaugeHandler)]
+    c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.concurrent_spawn_limit = 0
+    c.Spawner.start_timeout = 1800
+    # Tells its port and answers; the rest of the command line is for a notebook.
+    c.CondorSpawner.batchspawner_singleuser_cmd = "perl /home/.bench/tiny.pl --report"

@@ -29,7 +29,7 @@ from testbed.root import Roots
 from testbed.services import condor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from testbed.host import Host
     from testbed.layout import Site
@@ -81,6 +81,8 @@ class Peer:
     port: int
     quick: bool = False
     """Whether it submits to the schedd that wakes the negotiator for notebooks."""
+    crowd: bool = False
+    """Whether its servers are as small as can be, for very many of them."""
 
     @property
     def client(self) -> dict[str, str]:
@@ -93,6 +95,7 @@ PEERS = (
     Peer("condor-default", 8002),
     Peer("local", 8003),
 )
+CROWD = Peer("condor-crowd", 8004, quick=True, crowd=True)
 
 
 class PeerPerson(Person):
@@ -104,20 +107,20 @@ class PeerPerson(Person):
 
 
 @contextlib.contextmanager
-def running(site: Site) -> Iterator[Host]:
-    """Have the peers' host up with its three hubs; gone at the end."""
+def running(site: Site, some: Sequence[Peer] = PEERS) -> Iterator[Host]:
+    """Have the peers' host up with some hubs; gone at the end."""
     host = site.hosts[HOST]
     roots = Roots(site.folders, site.suite)
-    _require_free_ports()
+    _require_free_ports(some)
     forwarder = None
     try:
         # A bench that was killed may have left one of another configuration.
         site.hosts[HOST].kill()
         lifecycle.boot(site, roots, HOST)
         _tell_pool(site, POOL_CONFIG)
-        _start_access_point(site, host)
-        _start_hubs(site, host)
-        forwarder = _forward()
+        _start_access_point(site, host, some)
+        _start_hubs(site, host, some)
+        forwarder = _forward(some)
         yield host
     finally:
         if forwarder is not None:
@@ -143,7 +146,7 @@ def _tell_pool(site: Site, text: str | None) -> None:
         site.hosts[name].run(["condor_reconfig"], check=False)
 
 
-def _start_access_point(site: Site, host: Host) -> None:
+def _start_access_point(site: Site, host: Host, some: Sequence[Peer]) -> None:
     shipped = REPOSITORY / "hub-config/htcondor"
     host.write(f"{CONFIG}/00-names.conf", condor.names_conf(site))
     host.write(f"{CONFIG}/10-common.conf", (shipped / "10-common.conf").read_text())
@@ -157,7 +160,7 @@ def _start_access_point(site: Site, host: Host) -> None:
     owned = [f"/var/{name}/condor" for name in ("run", "lock", "log", "spool", "lib")]
     host.run(["install", "-d", "-o", "condor", "-g", "condor", *owned, QUICK_FOLDER])
     host.spawn(condor.MASTER, ["condor_master", "-f"])
-    for peer in PEERS:
+    for peer in some:
         _until(
             partial(_answers, host, peer),
             f"the access point of {peer.name} did not come up",
@@ -168,14 +171,14 @@ def _answers(host: Host, peer: Peer) -> bool:
     return host.run(["condor_q"], env=peer.client, check=False).returncode == 0
 
 
-def _start_hubs(site: Site, host: Host) -> None:
+def _start_hubs(site: Site, host: Host, some: Sequence[Peer]) -> None:
     # batchspawner wants itself on the nodes; the shared file system is how its sites do that.
     source = find_spec("batchspawner")
     assert source is not None
     assert source.origin is not None
     target = site.folders.homes / ".peers/batchspawner"
     shutil.copytree(Path(source.origin).parent, target, dirs_exist_ok=True)
-    for peer in PEERS:
+    for peer in some:
         folder = f"/var/lib/{peer.name}"
         host.run(["install", "-d", "-m", "755", folder])
         host.spawn(
@@ -186,14 +189,16 @@ def _start_hubs(site: Site, host: Host) -> None:
                 "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "PEER": peer.name,
                 "PEER_PORT": str(peer.port),
+                "PEER_QUICK": str(peer.quick),
+                "PEER_CROWD": str(peer.crowd),
                 "PEER_CLIENT": " ".join(f"{name}={value}" for name, value in peer.client.items()),
             },
         )
 
 
-def _require_free_ports() -> None:
+def _require_free_ports(some: Sequence[Peer]) -> None:
     near = f"{LOOPBACK}.{ALL_HOSTS[HOST].octet}"
-    for peer in PEERS:
+    for peer in some:
         with contextlib.closing(socket.socket()) as probe:
             if probe.connect_ex((near, peer.port)) == 0:
                 raise TestbedError(
@@ -201,9 +206,9 @@ def _require_free_ports() -> None:
                 )
 
 
-def _forward() -> subprocess.Popen[bytes]:
+def _forward(some: Sequence[Peer]) -> subprocess.Popen[bytes]:
     octet, address = ALL_HOSTS[HOST].octet, ALL_HOSTS[HOST].address
-    routes = [f"{LOOPBACK}.{octet}:{p.port}={address}:{p.port}" for p in PEERS]
+    routes = [f"{LOOPBACK}.{octet}:{p.port}={address}:{p.port}" for p in some]
     return subprocess.Popen(
         [sys.executable, "-I", str(REPOSITORY / "testbed/forward.py"), SWITCH, *routes],
         stdin=subprocess.DEVNULL,
@@ -219,6 +224,30 @@ def empty(host: Host, peer: Peer) -> bool:
     """Return whether the access point of a peer has no job."""
     listed = host.run(["condor_q", "-allusers", "-af", "ClusterId"], env=peer.client)
     return not listed.stdout.strip()
+
+
+CYCLE = 20.0
+"""Seconds from the end of a negotiation cycle until the next may begin, whoever asks for it
+(``NEGOTIATOR_CYCLE_DELAY``, HTCondor's default)."""
+_SOMEBODYS_JOB = """\
+executable = /bin/true
+transfer_executable = false
+request_memory = 64
+request_disk = 64MB
+queue
+"""
+
+
+def into_the_cycle(host: Host, peer: Peer, part: float) -> None:
+    """Wait for a moment of the negotiation cycle, as it is in a pool with other people in it.
+
+    There somebody's job is always about to be matched, so a new cycle follows as soon as it may.
+    Here somebody's job is run to its end, and `part` of the pause after that cycle is let pass.
+    """
+    # The job before may have begun a cycle of its own; this one is matched in the next.
+    host.run(["condor_submit", "-"], user="bob", input=_SOMEBODYS_JOB, env=peer.client)
+    _until(partial(empty, host, peer), f"somebody's job stays in the queue of {peer.name}", 120)
+    time.sleep(part * CYCLE)
 
 
 def last_up(host: Host, peer: Peer) -> float:

@@ -40,11 +40,14 @@ class Ready:
         From the click to the progress stream's *ready*.
     messages
         What the pending page said on the way.
+    said_at
+        Seconds from the click to each of them.
     """
 
     url: str
     seconds: float
     messages: tuple[str, ...]
+    said_at: tuple[float, ...] = ()
 
 
 class _Form(HTMLParser):
@@ -208,13 +211,15 @@ class Person:
         """
         clicked = await self.click({"profile": profile} | options, server=server)
         messages: list[str] = []
+        said_at: list[float] = []
         async for event in self.progress(server=server):
             messages.append(event.get("message", ""))
+            said_at.append(time.monotonic() - clicked)
             if event.get("failed"):
                 raise Refused(messages[-1])
             if event.get("ready"):
-                seconds = time.monotonic() - clicked
-                return Ready(self.server_url(server), seconds, tuple(messages))
+                url = self.server_url(server)
+                return Ready(url, said_at[-1], tuple(messages), tuple(said_at))
         raise Refused("the progress stream ended early: " + " / ".join(messages[-3:]))
 
     async def enter(self, server: str = "") -> int:

@@ -19,41 +19,58 @@ HOME = "/var/lib/roost"
 SOURCE = "/srv/roost"
 
 
+def begin(
+    site: Site,
+    host: Host,
+    *,
+    config: str = f"{SOURCE}/hub-config/jupyterhub_config.py",
+    state: str = HOME,
+) -> None:
+    """Write the hub's files and start it.
+
+    Parameters
+    ----------
+    config
+        Its ``jupyterhub_config.py``, as the host sees it.
+    state
+        Folder of its databases; the account's own.
+    """
+
+    def private(name: str, text: str) -> None:
+        host.write(f"{ETC}/{name}", text, owner="roost", mode=0o600)
+
+    host.run(["install", "-d", "-m", "755", "-o", "roost", ETC])
+    for name in ("host.key", "host.crt"):
+        private(name, host.read(f"/etc/roost/tls/{name}"))
+    private("iam-client-secret", site.secret("iam-client-roost-hub"))
+    private("vault-key", site.secret("vault-key", _fernet_key))
+    private("crypt-key", site.secret("crypt-key", lambda: secrets.token_hex(32)))
+    private("watch-htcondor.token", watch_token(site))
+    site_file = (site.repository / "hub-config/site.yaml").read_text()
+    host.write(f"{ETC}/site.yaml", site_file)
+    host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
+    host.spawn(
+        "hub",
+        ["/opt/roost/bin/jupyterhub", "--config", config],
+        user="roost",
+        cwd=state,
+        env={
+            "HOME": HOME,
+            "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/bin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "ROOST_ETC": ETC,
+            "ROOST_STATE": state,
+            "ROOST_IAM_ISSUER": site.issuer,
+            "ROOST_IAM_CLIENT_ID": "roost-hub",
+        },
+    )
+
+
 def services(site: Site) -> list[Service]:
     """Return the hub's one service; the proxy is the hub's own child."""
 
     def start(host: Host) -> None:
-        def private(name: str, text: str) -> None:
-            host.write(f"{ETC}/{name}", text, owner="roost", mode=0o600)
-
-        host.run(["install", "-d", "-m", "755", "-o", "roost", ETC])
-        for name in ("host.key", "host.crt"):
-            private(name, host.read(f"/etc/roost/tls/{name}"))
-        private("iam-client-secret", site.secret("iam-client-roost-hub"))
-        private("vault-key", site.secret("vault-key", _fernet_key))
-        private("crypt-key", site.secret("crypt-key", lambda: secrets.token_hex(32)))
-        private("watch-htcondor.token", watch_token(site))
-        site_file = (site.repository / "hub-config/site.yaml").read_text()
-        host.write(f"{ETC}/site.yaml", site_file)
-        host.write(f"{ETC}/mapfile", map_file(site.people, site.issuer, site.domain))
-        host.spawn(
-            "hub",
-            [
-                *("/opt/roost/bin/jupyterhub", "--config"),
-                f"{SOURCE}/hub-config/jupyterhub_config.py",
-            ],
-            user="roost",
-            cwd=HOME,
-            env={
-                "HOME": HOME,
-                "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/bin:/bin",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "ROOST_ETC": ETC,
-                "ROOST_STATE": HOME,
-                "ROOST_IAM_ISSUER": site.issuer,
-                "ROOST_IAM_CLIENT_ID": "roost-hub",
-            },
-        )
+        begin(site, host)
 
     def ready(host: Host) -> bool:
         return host.alive("hub") and https_status(site.folders, "hub", "/hub/health") == 200

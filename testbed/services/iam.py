@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from testbed.layout import Site
 
 
-def clients(site: Site) -> list[dict[str, object]]:
-    """Return the clients that are registered at the provider, with their secrets."""
+def clients(site: Site, lifetime: int | None = None) -> list[dict[str, object]]:
+    """Return the clients that are registered at the provider, with their secrets.
+
+    `lifetime` is that of the hub's access tokens, in seconds, if not the provider's short one.
+    """
     login = ["authorization_code", "refresh_token"]
     test = "https://test.roost.test/callback"
     rows: list[tuple[str, str, list[str], int | None]] = [
@@ -22,7 +25,7 @@ def clients(site: Site) -> list[dict[str, object]]:
             "roost-hub",
             f"{site.hub_url}/hub/oauth_callback",
             [*login, "client_credentials"],
-            None,
+            lifetime,
         ),
         ("roost-test", test, login, None),
         ("roost-test-short", test, login, 20),
@@ -34,37 +37,42 @@ def clients(site: Site) -> list[dict[str, object]]:
             "redirect_uris": [redirect],
             "grant_types": grants,
         }
-        | ({"access_token_ttl": lifetime} if lifetime else {})
-        for name, redirect, grants, lifetime in rows
+        | ({"access_token_ttl": seconds} if seconds else {})
+        for name, redirect, grants, seconds in rows
     ]
+
+
+def begin(site: Site, host: Host, *, lifetime: int | None = None) -> None:
+    """Write the provider's files and start it; `lifetime` as in :func:`clients`."""
+    host.run(["install", "-d", "-m", "700", "-o", "iam", "/etc/iam", "/var/lib/iam"])
+    for name in ("host.key", "host.crt"):
+        host.write(f"/etc/iam/{name}", host.read(f"/etc/roost/tls/{name}"), owner="iam", mode=0o600)
+    host.write(
+        "/etc/iam/clients.json", json.dumps(clients(site, lifetime)), owner="iam", mode=0o600
+    )
+    host.spawn(
+        "iam",
+        ["node", "/srv/roost/testbed/iam/server.mjs"],
+        user="iam",
+        env={
+            "IAM_ISSUER": site.issuer,
+            "IAM_PORT": "8443",
+            "IAM_TLS_KEY": "/etc/iam/host.key",
+            "IAM_TLS_CERT": "/etc/iam/host.crt",
+            "IAM_PEOPLE": "/srv/roost/testbed/people.json",
+            "IAM_CLIENTS": "/etc/iam/clients.json",
+            "IAM_KEYS": "/var/lib/iam/keys.json",
+            "IAM_STATE": "/var/lib/iam/state.json",
+            "IAM_MODULES": "/opt/npm/node_modules",
+        },
+    )
 
 
 def services(site: Site) -> list[Service]:
     """Return the provider's one service."""
 
     def start(host: Host) -> None:
-        host.run(["install", "-d", "-m", "700", "-o", "iam", "/etc/iam", "/var/lib/iam"])
-        for name in ("host.key", "host.crt"):
-            host.write(
-                f"/etc/iam/{name}", host.read(f"/etc/roost/tls/{name}"), owner="iam", mode=0o600
-            )
-        host.write("/etc/iam/clients.json", json.dumps(clients(site)), owner="iam", mode=0o600)
-        host.spawn(
-            "iam",
-            ["node", "/srv/roost/testbed/iam/server.mjs"],
-            user="iam",
-            env={
-                "IAM_ISSUER": site.issuer,
-                "IAM_PORT": "8443",
-                "IAM_TLS_KEY": "/etc/iam/host.key",
-                "IAM_TLS_CERT": "/etc/iam/host.crt",
-                "IAM_PEOPLE": "/srv/roost/testbed/people.json",
-                "IAM_CLIENTS": "/etc/iam/clients.json",
-                "IAM_KEYS": "/var/lib/iam/keys.json",
-                "IAM_STATE": "/var/lib/iam/state.json",
-                "IAM_MODULES": "/opt/npm/node_modules",
-            },
-        )
+        begin(site, host)
 
     def ready(host: Host) -> bool:
         path = "/.well-known/openid-configuration"

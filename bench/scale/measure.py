@@ -1,0 +1,192 @@
+"""The measurement: crowds that start at once, and a thousand sessions that just run."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import peers
+from bench.measure import patiently
+from bench.scale import ground
+from bench.scale.crowd import Crowd, gauge
+from bench.scale.process import go_first, usage
+from bench.scale.report import asked_per_minute
+from testbed.demo.person import Person
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from testbed.host import Host
+    from testbed.layout import Site
+
+    Say = Callable[[str], None]
+
+SETTLE = 45.0
+"""Seconds after the last start before a crowd counts as one that just runs."""
+PEER_ROUNDS = 3
+"""Crowds of batchspawner, which has no target."""
+SIDES: dict[str, dict[str, str]] = {"noop": {}, "roost": {"profile": "interactive"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """Sessions that just run.
+
+    Attributes
+    ----------
+    sessions
+        How many.
+    start_s
+        Seconds from the first click until all were ready.
+    cpu_percent
+        CPU of the hub while they run, in percent of one core.
+    kib_per_session
+        What the hub's memory has grown by, from before the first click, for each.
+    asked_per_minute, asked_per_minute_starting
+        Questions to schedulers, by cluster; submits and removals are none.
+    """
+
+    sessions: int
+    start_s: float
+    cpu_percent: float
+    kib_per_session: float
+    asked_per_minute: dict[str, float]
+    asked_per_minute_starting: dict[str, float]
+
+
+@asynccontextmanager
+async def people_of(site: Site) -> AsyncIterator[list[Person]]:
+    """Log everybody in."""
+    ca_file = str(site.folders.ca_certificate)
+    people = [
+        Person(person.name, person.password, hub=site.hub_url, ca_file=ca_file)
+        for person in site.people
+        if person.subject
+    ]
+    try:
+        for person in people:
+            await person.login()
+        yield people
+    finally:
+        for person in people:
+            await person.__aexit__(None, None, None)
+
+
+async def stalls(crowds: Sequence[Crowd], size: int, rounds: int, say: Say) -> dict[str, Any]:
+    """Start crowds one after the other, round about; return each round's stall and seconds."""
+    found: dict[str, Any] = {crowd.side: {"stall_ms": [], "seconds": []} for crowd in crowds}
+    numbers = range(size)
+    for turn in range(rounds):
+        first = turn % len(crowds)
+        for crowd in [*crowds[first:], *crowds[:first]]:
+            await asyncio.sleep(2)
+            await gauge(crowd.people[0], reset=True)
+            seconds = await crowd.start(numbers, say)
+            stall = 1000 * (await gauge(crowd.people[0]))["stall_s"]
+            found[crowd.side]["stall_ms"].append(round(stall, 1))
+            found[crowd.side]["seconds"].append(round(seconds, 2))
+            say(
+                f"round {turn + 1}: {size} starts of {crowd.side} in {seconds:.1f} s, "
+                f"longest stall {stall:.0f} ms"
+            )
+            await crowd.stop(numbers)
+    return found
+
+
+async def steady(
+    crowd: Crowd, host: Host, service: str, size: int, window: float, say: Say
+) -> Steady:
+    """Have a crowd run for `window` seconds; return what it costs the hub."""
+    await asyncio.sleep(5)
+    before, asked_before = usage(host, service), (await gauge(crowd.people[0]))["asked"]
+    began = before.at
+    start_s = await crowd.start(range(size), say)
+    asked_started = (await gauge(crowd.people[0]))["asked"]
+    started = usage(host, service)
+    await asyncio.sleep(SETTLE)
+    first, asked_first = usage(host, service), (await gauge(crowd.people[0]))["asked"]
+    await asyncio.sleep(window)
+    last, asked_last = usage(host, service), (await gauge(crowd.people[0]))["asked"]
+    found = Steady(
+        sessions=size,
+        start_s=round(start_s, 1),
+        cpu_percent=round(first.percent_until(last), 2),
+        kib_per_session=round((last.rss_kib - before.rss_kib) / size, 1),
+        asked_per_minute=asked_per_minute(asked_first, asked_last, last.at - first.at),
+        asked_per_minute_starting=asked_per_minute(asked_before, asked_started, started.at - began),
+    )
+    say(f"{crowd.side}: {found}")
+    return found
+
+
+async def roost(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Measure Roost and the no-op on one hub; the sessions that just run each on a fresh one."""
+    host, found = site.hosts["hub"], {}
+    ground.start_hub(site)
+    go_first(host, "hub")
+    async with people_of(site) as people:
+        crowds = [Crowd(people, side, wish) for side, wish in SIDES.items()]
+        found["stalls"] = await stalls(crowds, options.crowd, options.rounds, say)
+    for side, wish in SIDES.items():
+        ground.stop_hub(site)
+        ground.start_hub(site)
+        go_first(host, "hub")
+        async with people_of(site) as people:
+            crowd = Crowd(people, side, wish)
+            costs = await steady(crowd, host, "hub", options.sessions, options.window, say)
+            found[side] = asdict(costs)
+            await crowd.stop(range(options.sessions))
+    return found
+
+
+async def batchspawner(site: Site, host: Host, options: Options, say: Say) -> dict[str, Any]:
+    """Measure batchspawner, as many sessions as the crowd has: each is asked about by itself."""
+    service, ca_file = f"hub-{peers.CROWD.name}", str(site.folders.ca_certificate)
+    go_first(host, service)
+    people = [
+        peers.PeerPerson(person.name, person.password, hub=peers.url(peers.CROWD), ca_file=ca_file)
+        for person in site.people
+        if person.subject
+    ]
+    try:
+        for person in people:
+            await patiently(person)
+        crowd = Crowd(people, "batch", {})
+        found = await stalls([crowd], options.crowd, PEER_ROUNDS, say)
+        costs = await steady(crowd, host, service, options.crowd, options.window, say)
+        await crowd.stop(range(options.crowd))
+    finally:
+        for person in people:
+            await person.__aexit__(None, None, None)
+    return {"batchspawner": asdict(costs), "batchspawner_stall_ms": found["batch"]["stall_ms"]}
+
+
+def run(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Measure everything; return what was found."""
+    with ground.crowded(site, options.sessions):
+        found = asyncio.run(roost(site, options, say))
+        with peers.running(site, [peers.CROWD]) as host:
+            found |= asyncio.run(batchspawner(site, host, options, say))
+    return found | {"crowd": options.crowd}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much is measured.
+
+    Attributes
+    ----------
+    crowd, rounds
+        Starts at once, and how often.
+    sessions
+        Sessions that just run.
+    window
+        Seconds for which they are watched.
+    """
+
+    crowd: int = 100
+    rounds: int = 10
+    sessions: int = 1000
+    window: float = 120.0

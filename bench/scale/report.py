@@ -1,0 +1,75 @@
+"""From counts and stalls to figures.  Pure."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Calls that tell the scheduler something, and calls that never reach it, are no questions.
+_NO_QUESTIONS = frozenset(
+    ("htcondor submit", "htcondor remove", "htcondor nothing", "slurm POST", "slurm DELETE")
+)
+
+
+def asked_per_minute(
+    before: Mapping[str, int], after: Mapping[str, int], seconds: float
+) -> dict[str, float]:
+    """Return how often each cluster was asked something, per minute.
+
+    Parameters
+    ----------
+    before, after
+        Counts by ``<cluster> <call>``.
+    seconds
+        Between the two.
+    """
+    found: dict[str, float] = {}
+    for call, count in after.items():
+        if call not in _NO_QUESTIONS:
+            cluster = call.partition(" ")[0]
+            found[cluster] = found.get(cluster, 0.0) + count - before.get(call, 0)
+    return {cluster: round(60 * count / seconds, 2) for cluster, count in found.items()}
+
+
+def results(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures that have a target, from everything that was measured.
+
+    The keys name what the targets are set for; what was measured says how many there were.
+    """
+    noop, roost, stalls = found["noop"], found["roost"], found["stalls"]
+    sessions, crowd = roost["sessions"], found["crowd"]
+    figures = {
+        f"queries_per_minute_{sessions}_sessions": max(roost["asked_per_minute"].values()),
+        f"queries_per_minute_{sessions}_sessions_starting": max(
+            roost["asked_per_minute_starting"].values()
+        ),
+        f"hub_cpu_percent_{sessions}_sessions": round(
+            roost["cpu_percent"] - noop["cpu_percent"], 2
+        ),
+        f"loop_stall_vs_noop_{crowd}_spawns": round(
+            median(stalls["roost"]["stall_ms"]) / median(stalls["noop"]["stall_ms"]), 3
+        ),
+        "memory_kib_per_session": round(roost["kib_per_session"] - noop["kib_per_session"], 1),
+        "memory_kib_per_session_with_jupyterhubs": roost["kib_per_session"],
+    }
+    peer = found.get("batchspawner")
+    if peer:
+        at = peer["sessions"]
+        figures |= {
+            f"batchspawner_queries_per_minute_{at}_sessions": max(
+                peer["asked_per_minute"].values()
+            ),
+            f"batchspawner_hub_cpu_percent_{at}_sessions": peer["cpu_percent"],
+            f"batchspawner_stall_ms_{crowd}_spawns": median(found["batchspawner_stall_ms"]),
+            "batchspawner_memory_kib_per_session_with_jupyterhubs": peer["kib_per_session"],
+        }
+    return figures
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the figures as lines for people."""
+    width = max(map(len, figures))
+    return "\n".join(f"{key:{width}}  {value:8}" for key, value in figures.items())
