@@ -322,9 +322,8 @@ class Agent:
                     self.note_end(answer)
                     self.status["hub"] = "ok"
                     due = self.write_tokens(answer["tokens"])
-                    if answer["tokens"]:
-                        pause = 1.0
-                        continue
+                    pause = 1.0
+                    continue
             except Exception as error:
                 say("could not renew the tokens: " + repr(error))
             hub.close()
@@ -553,7 +552,10 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, self.on_signal)
         self.write_files()
-        due = self.write_tokens(self.bundle.get("tokens") or {})
+        tokens = self.bundle.get("tokens")
+        due = self.write_tokens(tokens or {})
+        if tokens is None:
+            due = 1.0  # they could not be had yet
         self.start_server()
         child = self.child
         assert child is not None

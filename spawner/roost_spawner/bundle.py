@@ -42,9 +42,9 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     -------
     dict
         ``argv`` and ``env`` of the server, ``ports`` (first and last, or None for any), ``cwd``
-        (None for the user's home), ``tokens`` by name, ``files`` by path below the agent's own
-        directory, the site's ``prologue``, and ``ends_in``, the seconds of walltime that are left
-        (None if nobody knows).
+        (None for the user's home), ``tokens`` by name (None if they cannot be had yet), ``files``
+        by path below the agent's own directory, the site's ``prologue``, and ``ends_in``, the
+        seconds of walltime that are left (None if nobody knows).
 
     Raises
     ------
@@ -54,12 +54,12 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     if not spawner.api_token:
         _new_server_token(spawner, session)
     record = session.record
+    tokens: dict[str, dict[str, Any]] | None = None
     try:
         tokens = await spawner.tokens(session)
     except ShepherdError as error:
         # The session can do without; its agent asks again.
         spawner.log.warning("No access tokens for session %s yet: %s", record.mark, error)
-        tokens = {}
     own = list(spawner.cmd)
     usual = own == ["jupyterhub-singleuser"]
     argv = server_command(record.python, spawner.server_skips) if usual else own

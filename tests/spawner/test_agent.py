@@ -152,6 +152,28 @@ async def test_tokens_are_fresh_before_they_end(hub):
     await stop(agent)
 
 
+@pytest.mark.parametrize("hub", [{"extra": {"tokens": None}}], indirect=True)
+async def test_tokens_that_could_not_be_had_at_the_start_are_asked_for_at_once(hub):
+    agent = await hub.run()
+    env = (await ask((await hub.call("ready"))["port"]))["env"]
+    await hub.call("tokens", limit=5)
+    await asyncio.sleep(0.2)
+    assert read(env["BEARER_TOKEN_FILE"]) == "access-token-1"
+    await stop(agent)
+
+
+@pytest.mark.parametrize("hub", [{"token_life": 1.5}], indirect=True)
+async def test_a_session_that_is_to_have_no_tokens_lacks_none(hub):
+    hub.answers["tokens"] = {"tokens": {}}
+    agent = await hub.run()
+    env = (await ask((await hub.call("ready"))["port"]))["env"]
+    await hub.call("tokens")
+    await asyncio.sleep(2.5)
+    assert hub.renewals == 1
+    assert json.loads(read(env["ROOST_STATUS_FILE"]))["hub"] == "ok"
+    await stop(agent)
+
+
 async def test_a_busy_hub_is_asked_again_with_the_same_key(hub):
     hub.statuses["bundle"] = [503, 500]
     agent = await hub.run()
