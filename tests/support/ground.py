@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed import lifecycle, net
+from testbed import lifecycle, net, processes
 from testbed.steps import Printer
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Ground:
         return self.home(user) / "faults" / f"{server or 'default'}.{word}"
 
     def server_pids(self, user: str, server: str) -> list[int]:
-        """Return the machine's numbers for the processes of a server, its kernels among them."""
+        """Return the machine's numbers for the processes of a server: itself, then its kernels."""
         wanted = {f"JUPYTERHUB_USER={user}".encode(), f"JUPYTERHUB_SERVER_NAME={server}".encode()}
         found = []
         for name in (*_EXECUTE_POINTS, "gpu1", "gpu2"):
@@ -251,7 +251,8 @@ class Ground:
                     environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
                     if wanted <= set(environment):
                         found.append(pid)
-        return sorted(found)
+        # By age, not by number: numbers begin anew after the highest.
+        return sorted(found, key=lambda pid: int(processes.start_time(pid) or 0))
 
     def agent_pid(self, user: str, server: str) -> int:
         """Return the machine's number for the agent of a server: its parent."""
