@@ -50,7 +50,7 @@ async def talk(where, request, body=b"", most=0, *, tls=None, limit=10):
         pass
     try:
         return await asyncio.wait_for(answer, limit), sent
-    except ConnectionResetError:
+    except ConnectionError:
         return b"", sent
     finally:
         writer.close()
