@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-SETTLE = 45.0
+SETTLE = 30.0
 """Seconds after the last start before a crowd counts as one that just runs."""
 PEER_ROUNDS = 3
 """Crowds of batchspawner, which has no target."""
@@ -189,4 +189,4 @@ class Options:
     crowd: int = 100
     rounds: int = 10
     sessions: int = 1000
-    window: float = 120.0
+    window: float = 60.0
