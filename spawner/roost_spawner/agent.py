@@ -33,6 +33,7 @@ PATIENCE = 180.0  # seconds that the hub may be away while we have no bundle yet
 # Seconds between SIGTERM and SIGKILL, as sessions ask the scheduler for.  The server lives on for
 # the first part of them: time to save by hand, and for JupyterLab's autosave (every 20 s).
 GRACE = 30.0
+TO_FALL = 0.4  # in which a server that was signalled too stops to answer
 TO_END, TO_TELL = 8.0, 3.0  # of these, what the server has to end, and we to tell the hub
 WALLTIME_NOTICES = (900, 300)  # seconds before the end
 LOG_LINES = 20
@@ -402,11 +403,11 @@ class Agent:
         finally:
             os.close(log)
 
-    def answers(self) -> bool:
+    def answers(self, timeout: float = 2.0) -> bool:
         """Whether the server answers HTTP on its base URL."""
         request = "GET " + self.base + "api HTTP/1.0\r\nHost: localhost\r\n\r\n"
         try:
-            plain = socket.create_connection(("127.0.0.1", self.port), timeout=2.0)
+            plain = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
             with plain, self.secured(plain) if self.has_tls() else plain as probe:
                 probe.sendall(request.encode())
                 return probe.recv(16).startswith(b"HTTP/1.")
@@ -523,15 +524,24 @@ class Agent:
         self.end_at, self.kill_at = now + left, now + max(self.grace - TO_TELL, 1.0)
         self.farewell = threading.Thread(target=self.tell_eviction, daemon=True)
         self.farewell.start()
-        notice = (
-            "This node is needed for other work: your session ends in %d s. Save your work now."
-        )
-        self.write_status(state="evicting", notice=notice % left)
+        notice = "This node is needed for other work: your session ends "
+        notice += "in %d s. Save your work now." % left if left else "now."
+        self.write_status(state="evicting", notice=notice)
+
+    def falls(self, child: "subprocess.Popen[bytes]") -> bool:
+        """Whether the signal ends the server too: Slurm sends it to every process of the job."""
+        if "SLURM_JOB_ID" not in os.environ:
+            return False
+        try:
+            child.wait(TO_FALL)
+        except subprocess.TimeoutExpired:
+            return not self.answers(timeout=TO_FALL)
+        return True
 
     def end_if_due(self, child: "subprocess.Popen[bytes]", *, ready: bool) -> float:
         """End the server when it is time; return when to look again."""
         if self.asked_to_end and self.farewell is None and not self.gone:
-            self.begin_end(ready=ready)
+            self.begin_end(ready=ready and not self.falls(child))
         if self.gone and not self.end_at:
             self.kill_at = time.monotonic() + self.grace - TO_TELL
         now = time.monotonic()

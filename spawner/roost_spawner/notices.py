@@ -30,17 +30,18 @@ def ending(seconds_left: int | None, ends_at: float, at: float) -> Notice:
     Parameters
     ----------
     seconds_left
-        Until its processes are killed; None if the agent does not know.
+        Until its server is ended; 0 if it is ending already, None if the agent does not know.
     ends_at
         End of the walltime, in seconds since the epoch; 0 while nobody knows.
     at
         Now, in seconds since the epoch.
     """
     when = "very soon" if seconds_left is None else f"in {seconds_left} s"
+    when = f"{when}. Save your work now" if seconds_left != 0 else "now"
     why = "This node is needed for other work"
     if time_is_up(ends_at, at):
         why = "This session's time is up"
-    return Notice("warning", f"{why}: your session ends {when}. Save your work now.", at)
+    return Notice("warning", f"{why}: your session ends {when}.", at)
 
 
 def time_is_up(ends_at: float, at: float) -> bool:

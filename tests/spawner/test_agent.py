@@ -313,6 +313,20 @@ async def test_an_eviction_is_told_at_once_and_leaves_time_to_save(hub):
     assert [body["kind"] for name, body, _ in hub.calls if name == "event"] == ["evicting", "ended"]
 
 
+@pytest.mark.parametrize(("everybody", "left"), [(True, 0), (False, 2)])
+async def test_on_slurm_only_a_server_that_lives_on_is_said_to_have_time(hub, everybody, left):
+    hub.extra = {"grace": 10.5}
+    agent = await hub.run(ticket="t", SLURM_JOB_ID="1")
+    await hub.call("ready")
+    if everybody:
+        for child in read(f"/proc/{agent.pid}/task/{agent.pid}/children").split():
+            os.kill(int(child), signal.SIGTERM)
+    agent.send_signal(signal.SIGTERM)
+    event = await hub.call("event", limit=2)
+    assert (event["kind"], event["seconds_left"]) == ("evicting", left)
+    await finish(agent)
+
+
 async def test_a_session_that_the_hub_ends_does_not_wait_for_anyone_to_save(hub):
     hub.extra = {"grace": 30}
     agent = await hub.run()
