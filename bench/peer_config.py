@@ -41,7 +41,7 @@ else:
     c.CondorSpawner.req_nprocs = "1"
     notebooks = os.environ["PEER_QUICK"] == "True"
     # As little disk as Roost asks for: the slots for notebooks share it.
-    c.CondorSpawner.req_options = "request_disk = 64MB\n" + (
+    c.CondorSpawner.req_options = "request_disk = 16MB\n" + (
         "+IsRoostNotebook = true" if notebooks else ""
     )
 

@@ -233,7 +233,7 @@ _SOMEBODYS_JOB = """\
 executable = /bin/true
 transfer_executable = false
 request_memory = 64
-request_disk = 64MB
+request_disk = 16MB
 queue
 """
 

@@ -85,7 +85,7 @@ def description(request: JobRequest) -> dict[str, str]:
         "request_memory": str(wish.memory_mib),
         # HTCondor's default is 1 GiB, which a node that overbooks does not have for each slot: the
         # slots share what is there, and a notebook writes to the user's home.
-        "request_disk": "64MB",
+        "request_disk": "16MB",
         "requirements": _requirements(request),
         "periodic_remove": _ends(wish.walltime_s),
         "job_max_vacate_time": str(VACATE_TIME),
