@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import ServerDisconnectedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -30,7 +32,7 @@ class Crowd:
     """
 
     def __init__(
-        self, people: Sequence[Person], side: str, options: dict[str, str], at_once: int = 20
+        self, people: Sequence[Person], side: str, options: dict[str, str], at_once: int
     ) -> None:
         self.people = people
         self.side = side
@@ -93,7 +95,11 @@ class Crowd:
 
 async def gauge(person: Person, *, reset: bool = False) -> Any:
     """Return what the hub's gauge shows; see ``gauge.py``."""
-    status, answer = await person.api("GET", "bench?reset" if reset else "bench")
+    path = "bench?reset" if reset else "bench"
+    try:
+        status, answer = await person.api("GET", path)
+    except ServerDisconnectedError:  # the proxy has just closed a connection that nobody used
+        status, answer = await person.api("GET", path)
     if status != 200:
         raise TimeoutError(f"the gauge answered {status}")
     return answer

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SETTLE = 30.0
 """Seconds after the last start before a crowd counts as one that just runs."""
+ARRIVALS = 20
+"""Clicks on their way at one time while the thousand arrive; of a crowd it is all."""
 PEER_ROUNDS = 3
 """Crowds of batchspawner, which has no target."""
 SIDES: dict[str, dict[str, str]] = {"noop": {}, "roost": {"profile": "interactive"}}
@@ -127,14 +129,14 @@ async def roost(site: Site, options: Options, say: Say) -> dict[str, Any]:
     ground.start_hub(site)
     go_first(host, "hub")
     async with people_of(site) as people:
-        crowds = [Crowd(people, side, wish) for side, wish in SIDES.items()]
+        crowds = [Crowd(people, side, wish, options.crowd) for side, wish in SIDES.items()]
         found["stalls"] = await stalls(crowds, options.crowd, options.rounds, say)
     for side, wish in SIDES.items():
         ground.stop_hub(site)
         ground.start_hub(site)
         go_first(host, "hub")
         async with people_of(site) as people:
-            crowd = Crowd(people, side, wish)
+            crowd = Crowd(people, side, wish, ARRIVALS)
             costs = await steady(crowd, host, "hub", options.sessions, options.window, say)
             found[side] = asdict(costs)
             await crowd.stop(range(options.sessions))
@@ -153,7 +155,7 @@ async def batchspawner(site: Site, host: Host, options: Options, say: Say) -> di
     try:
         for person in people:
             await patiently(person)
-        crowd = Crowd(people, "batch", {})
+        crowd = Crowd(people, "batch", {}, options.crowd)
         found = await stalls([crowd], options.crowd, PEER_ROUNDS, say)
         costs = await steady(crowd, host, service, options.crowd, options.window, say)
         await crowd.stop(range(options.crowd))

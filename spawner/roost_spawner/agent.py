@@ -37,6 +37,7 @@ TO_FALL = 0.4  # in which a server that was signalled too stops to answer
 TO_END, TO_TELL = 8.0, 3.0  # of these, what the server has to end, and we to tell the hub
 WALLTIME_NOTICES = (900, 300)  # seconds before the end
 LOG_LINES = 20
+OTHER_PORTS = 3  # to try when another program was faster
 MAX_ANSWER = 16 << 20
 PROBE_EVERY = 0.02
 HERE = "@ROOST_DIR@"  # in argv and environment: our own directory
@@ -167,23 +168,43 @@ def take_bundle(hub: Hub, key: bytes, ticket: str) -> "Dict[str, Any]":
         pause = min(2 * pause, 8.0)
 
 
-def free_port(ports: "Optional[Sequence[int]]") -> int:
-    """Return a port that nobody listens on, within `ports` (first and last) if given."""
+def hold_port(ports: "Optional[Sequence[int]]") -> "Tuple[int, socket.socket]":
+    """Return a port that nobody listens on, within `ports` (first and last) if given.
+
+    The server listens on it only later.  What keeps the node's other sessions from the same choice
+    until then is the second result, while it is open: a socket whose name tells the port (unix(7),
+    abstract sockets: one space of names for each network namespace, as it is with ports).
+    """
     if ports:
         first, last = ports
         size = last - first + 1
         start = int.from_bytes(os.urandom(4), "big")
         candidates = [first + (start + step) % size for step in range(min(size, 500))]
     else:
-        candidates = [0]
+        candidates = [0] * 100
     for port in candidates:
-        with socket.socket() as attempt:
-            try:
+        hold = socket.socket(socket.AF_UNIX)
+        try:
+            with socket.socket() as attempt:
                 attempt.bind(("", port))
-            except OSError:
-                continue
-            return int(attempt.getsockname()[1])
+                port = int(attempt.getsockname()[1])  # noqa: PLW2901 - 0 is any
+                hold.bind("\0roost-port-%d" % port)
+        except OSError:
+            hold.close()
+            continue
+        return port, hold
     raise Refused("no port is free on this node within " + str(ports))
+
+
+def is_taken(port: int) -> bool:
+    """Whether another program has the port, now that our server has ended."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it may just have been ours
+        try:
+            attempt.bind(("", port))
+        except OSError:
+            return True
+    return False
 
 
 def private_directory() -> str:
@@ -260,8 +281,8 @@ class Agent:
             "notice": "",
         }  # type: Dict[str, Any]
         self.lock = allocate_lock()
-        self.child = None  # type: Optional[subprocess.Popen[bytes]]
         self.port = 0
+        self.port_hold = None  # type: Optional[socket.socket]
         self.base = "/"
         self.tls = None  # type: Any
         self.grace = float(bundle.get("grace") or GRACE)
@@ -381,18 +402,20 @@ class Agent:
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
         return [shell, "-c", "set -e\n" + prologue + '\nexec "$@"', "roost"] + argv  # noqa: RUF005
 
-    def start_server(self) -> None:
+    def start_server(self) -> "subprocess.Popen[bytes]":
         """Start the server with its log in a file of our own."""
-        self.port = free_port(self.bundle.get("ports"))
+        if self.port_hold is not None:
+            self.port_hold.close()
+        self.port, self.port_hold = hold_port(self.bundle.get("ports"))
         env = self.environment()
         where = os.path.expanduser(self.bundle.get("cwd") or env["HOME"])
         if not os.path.isdir(where):
             say("no directory " + where + " on this node: starting in " + env["HOME"])
             where = env["HOME"]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         log = os.open(self.log, flags, 0o600)
         try:
-            self.child = subprocess.Popen(
+            return subprocess.Popen(
                 self.command(),
                 env=env,
                 cwd=where,
@@ -566,11 +589,16 @@ class Agent:
         due = self.write_tokens(tokens or {})
         if tokens is None:
             due = 1.0  # they could not be had yet
-        self.start_server()
-        child = self.child
-        assert child is not None
-        ready, retry_at = False, 0.0
-        while child.poll() is None:
+        child = self.start_server()
+        ready, retry_at, others = False, 0.0, OTHER_PORTS
+        while True:
+            if child.poll() is not None:
+                if ready or self.asked_to_end or self.gone or not others or not is_taken(self.port):
+                    break
+                # Whoever is no session of ours may take any port, a connection of its own too.
+                say("another program has port %d: trying the next" % self.port)
+                others -= 1
+                child = self.start_server()
             wait = self.end_if_due(child, ready=ready)
             if not ready and not self.end_at:
                 wait = PROBE_EVERY

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 from certipy import Certipy
 from roost_spawner import bootstrap, compat, tls
-from roost_spawner.agent import memory_limit
+from roost_spawner.agent import hold_port, memory_limit
 from tornado.httpserver import HTTPServer
 
 from tests.support.agent_hub import SERVER_TOKEN, ChirpDouble, HubDouble
@@ -136,6 +136,27 @@ async def test_the_sites_ports_are_kept_to(hub):
     agent = await hub.run()
     assert 42000 <= (await hub.call("ready"))["port"] <= 42010
     await stop(agent)
+
+
+@pytest.mark.parametrize("hub", [{"ports": [42100, 42100]}], indirect=True)
+async def test_a_port_is_one_sessions_from_before_its_server_listens(hub):
+    port, hold = hold_port([42100, 42100])
+    with hold:
+        code, said = await finish(await hub.run())
+        assert (port, code) == (42100, 77)
+        assert "no port is free" in said
+    agent = await hub.run()
+    assert (await hub.call("ready"))["port"] == 42100
+    await stop(agent)
+
+
+@pytest.mark.parametrize("hub", [{"server_mode": "beaten"}], indirect=True)
+async def test_a_server_whose_port_another_program_has_taken_gets_another(hub):
+    agent = await hub.run()
+    assert await ask((await hub.call("ready"))["port"])
+    _, said = await stop(agent)
+    assert "another program has port" in said
+    assert [body["kind"] for name, body, _ in hub.calls if name == "event"][-1] == "ended"
 
 
 @pytest.mark.parametrize("hub", [{"token_life": 1.5}], indirect=True)

@@ -39,6 +39,16 @@ if mode == "crash":
     for number in range(30):
         print("line", number)
     sys.exit(3)
+if mode == "beaten" and not os.path.exists("beaten"):
+    import socket, time
+    open("beaten", "w").close()
+    faster = socket.socket()
+    faster.bind(("", url.port))
+    faster.listen()
+    if os.fork() == 0:  # another program, which had the port before the server
+        time.sleep(6)
+        os._exit(0)
+    sys.exit(98)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.endswith("/quit"):
