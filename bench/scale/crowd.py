@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 PATIENCE = 1800.0
 
 
+class ServersFailed(Exception):
+    """Servers that did not start.
+
+    Parameters
+    ----------
+    side, lost
+        Of which side, and how many.
+    """
+
+    def __init__(self, side: str, lost: int) -> None:
+        super().__init__(f"{lost} servers of {side} failed")
+        self.lost = lost
+
+
 class Crowd:
     """Servers of one side of the measurement.
 
@@ -39,31 +53,38 @@ class Crowd:
         self._options = options
         self._turns = asyncio.Semaphore(at_once)
 
-    async def start(self, numbers: Sequence[int], say: Callable[[str], None]) -> float:
-        """Click them all at once; return the seconds until all are ready.
+    async def start(
+        self, numbers: Sequence[int], say: Callable[[str], None], portion: int | None = None
+    ) -> float:
+        """Click them all at once, or in portions; return the seconds until all are ready.
 
         Raises
         ------
+        ServersFailed
+            If some have failed.
         TimeoutError
-            If they are not ready in half an hour, or one has failed.
+            If they are not ready in half an hour.
         """
-        began = time.monotonic()
-        await asyncio.gather(*(self._click(number) for number in numbers))
-        told = began
-        while True:
-            servers = (await gauge(self.people[0]))["servers"]
-            ready = servers.get("ready", 0)
-            if ready >= len(numbers):
-                return time.monotonic() - began
-            if not servers.get("pending"):
-                raise TimeoutError(f"{len(numbers) - ready} servers of {self.side} failed")
-            now = time.monotonic()
-            if now > began + PATIENCE:
-                raise TimeoutError(f"{self.side}: {servers} after {PATIENCE:.0f} s")
-            if now > told + 20:
-                told = now
-                say(f"{self.side}: {ready} of {len(numbers)} after {now - began:.0f} s")
-            await asyncio.sleep(0.5)
+        began = told = time.monotonic()
+        step = portion or len(numbers)
+        for first in range(0, len(numbers), step):
+            clicked = numbers[first : first + step]
+            await asyncio.gather(*(self._click(number) for number in clicked))
+            while True:
+                servers = (await gauge(self.people[0]))["servers"]
+                ready = servers.get("ready", 0)
+                if ready >= first + len(clicked):
+                    break
+                if not servers.get("pending"):
+                    raise ServersFailed(self.side, first + len(clicked) - ready)
+                now = time.monotonic()
+                if now > began + PATIENCE:
+                    raise TimeoutError(f"{self.side}: {servers} after {PATIENCE:.0f} s")
+                if now > told + 20:
+                    told = now
+                    say(f"{self.side}: {ready} of {len(numbers)} after {now - began:.0f} s")
+                await asyncio.sleep(0.5)
+        return time.monotonic() - began
 
     async def _click(self, number: int) -> None:
         person, path = self._place(number)

@@ -55,6 +55,10 @@ def results(found: Mapping[str, Any]) -> dict[str, Any]:
         "memory_kib_per_session": round(roost["kib_per_session"] - noop["kib_per_session"], 1),
         "memory_kib_per_session_with_jupyterhubs": roost["kib_per_session"],
     }
+    if "batchspawner_lost" in found:
+        figures[f"batchspawner_lost_of_{crowd}_spawns"] = found["batchspawner_lost"]
+    if "batchspawner_stall_ms" in found:
+        figures[f"batchspawner_stall_ms_{crowd}_spawns"] = median(found["batchspawner_stall_ms"])
     peer = found.get("batchspawner")
     if peer:
         at = peer["sessions"]
@@ -63,7 +67,6 @@ def results(found: Mapping[str, Any]) -> dict[str, Any]:
                 peer["asked_per_minute"].values()
             ),
             f"batchspawner_hub_cpu_percent_{at}_sessions": peer["cpu_percent"],
-            f"batchspawner_stall_ms_{crowd}_spawns": median(found["batchspawner_stall_ms"]),
             "batchspawner_memory_kib_per_session_with_jupyterhubs": peer["kib_per_session"],
         }
     return figures

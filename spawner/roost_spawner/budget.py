@@ -41,17 +41,17 @@ class Budget:
         self._at = now
 
     @property
-    def full(self) -> bool:
-        """Whether nothing has been asked lately."""
+    def low(self) -> bool:
+        """Whether much has been asked lately."""
         self._refill()
-        return self._left >= BURST
+        return self._left < BURST / 2
 
-    def take(self) -> bool:
-        """Take one question, if one is left."""
+    def take(self, questions: int = 1) -> bool:
+        """Take as many questions, if they are left."""
         self._refill()
-        if self._left < 1:
+        if self._left < questions:
             return False
-        self._left -= 1
+        self._left -= questions
         return True
 
     def spend(self) -> None:

@@ -237,7 +237,7 @@ async def explain(engine: Engine, session: Session, log: logging.Logger) -> None
         return
     session.explain_after = now + _EXPLAIN_EVERY  # however many look at the page
     try:
-        sentences = await engine.cluster(record.cluster).explain(record.job_id)
+        sentences = await engine.watcher(record.cluster).explain(record.job_id)
     except RoostError as error:
         log.debug("No explanation for job %s: %s", record.job_id, error)
         return

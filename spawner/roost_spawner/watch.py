@@ -16,7 +16,7 @@ from roost_spawner.sessions import SessionState
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from roost_spawner.clusters.base import Cluster, JobView
     from roost_spawner.reaper import Reaper
@@ -27,8 +27,10 @@ _SLICE = 200
 """Sessions that are told of a listing before others get the event loop."""
 _COMMITS = 5
 """Likewise of those that a listing lets go on, each of which writes to the database."""
-_THRIFT = 1.25
-"""How much longer the pauses are while the budget for single jobs is to fill up again."""
+_THRIFT = 1.6
+"""How much longer the pauses are while much is asked."""
+_RATE = 1.2
+"""Pauses for each question of the budget: 25 a minute with pauses of 2 s, and the burst."""
 
 
 class Watcher:
@@ -62,7 +64,7 @@ class Watcher:
     ) -> None:
         self.name = name
         self.queries = 0
-        self.budget = Budget(lambda: pauses()[0])
+        self.budget = Budget(lambda: pauses()[0] * _RATE)
         self._cluster = cluster
         self._registry = registry
         self._log = log
@@ -101,7 +103,7 @@ class Watcher:
                 self._failures += 1
             # Never more often than `fast`, however often somebody asks to look soon.
             fast, slow = (self._longer(pause) for pause in self._pauses())
-            if not self.budget.full:
+            if self.budget.low:
                 fast = min(fast * _THRIFT, slow)
             await asyncio.sleep(fast)
             if slow > fast and not self._moving():
@@ -137,6 +139,16 @@ class Watcher:
         self._listing_for.append(waiting)
         self.follow()
         return (await waiting).get(job_id)
+
+    async def explain(self, job_id: str) -> Sequence[str]:
+        """Return why a job does not start, as far as the budget lets the scheduler be asked.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler does not answer.
+        """
+        return await self._cluster().explain(job_id, may_ask=self.budget.take)
 
     async def look(self) -> None:
         """Ask once, and tell every session."""

@@ -61,3 +61,9 @@ def test_batchspawners_figures_stand_beside_ours():
     figures = results(FOUND | {"batchspawner": peer, "batchspawner_stall_ms": [1, 2, 3]})
     assert figures["batchspawner_queries_per_minute_100_sessions"] == 200.0
     assert figures["batchspawner_stall_ms_100_spawns"] == 2
+
+
+def test_servers_that_batchspawner_lost_are_told_and_no_other_figure_is_made_up():
+    figures = results(FOUND | {"batchspawner_lost": 100})
+    assert figures["batchspawner_lost_of_100_spawns"] == 100
+    assert len([key for key in figures if key.startswith("batchspawner")]) == 1

@@ -37,8 +37,18 @@ def test_what_is_asked_in_any_case_counts_and_never_becomes_a_debt():
 def test_it_fills_up_to_the_burst_and_no_further():
     clock = Clock()
     budget = Budget(lambda: 2.0, clock)
-    budget.take()
-    assert not budget.full
+    while budget.take():
+        pass
     clock.now += 1000
-    assert budget.full
     assert sum(budget.take() for _ in range(100)) == BURST
+
+
+def test_it_is_low_while_much_is_asked():
+    clock = Clock()
+    budget = Budget(lambda: 2.0, clock)
+    assert not budget.low
+    assert budget.take(BURST // 2 + 1)
+    assert budget.low
+    assert not budget.take(BURST // 2)
+    clock.now += 2.0
+    assert not budget.low

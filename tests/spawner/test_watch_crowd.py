@@ -76,3 +76,19 @@ async def test_who_does_not_wait_any_more_does_not_disturb_the_others(crowd):
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).job_id == "2.0"
+
+
+async def test_explanations_for_a_crowd_come_out_of_the_budget(crowd):
+    queue, watcher = crowd
+    watcher.budget._every = lambda: 1000.0
+    asked = []
+
+    async def explain(job_id, *, may_ask):
+        if may_ask(2):
+            asked.append(job_id)
+        return ["Because."]
+
+    queue.explain = explain
+    for number in range(150):
+        assert await watcher.explain(f"{number}.0") == ["Because."]
+    assert len(asked) == BURST // 2

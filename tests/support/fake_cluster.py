@@ -138,7 +138,7 @@ class FakeCluster:
         self._up("look")
         return self.jobs.get(job_id)
 
-    async def explain(self, job_id: str) -> list[str]:
+    async def explain(self, job_id: str, *, may_ask: Any = None) -> list[str]:
         """Return a reason."""
         self._up("explain")
         return ["1 notebook is ahead of yours."]

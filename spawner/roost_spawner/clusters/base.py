@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 JobId = str
 """``"<cluster>.<proc>"`` on HTCondor, the decimal job id on Slurm."""
@@ -204,8 +204,14 @@ class Cluster(Protocol):
         """
         ...
 
-    async def explain(self, job_id: JobId) -> Sequence[str]:
-        """Return why a job does not start, in sentences for its owner; the weightiest first."""
+    async def explain(
+        self, job_id: JobId, *, may_ask: Callable[[int], bool] = lambda _: True
+    ) -> Sequence[str]:
+        """Return why a job does not start, in sentences for its owner; the weightiest first.
+
+        ``may_ask`` is told how many questions to the scheduler it takes; if not, what is known from
+        an earlier look is what is said.
+        """
         ...
 
     async def warm(self) -> None:

@@ -16,7 +16,7 @@ from roost_spawner.clusters.htcondor.failures import connection_failed, failure
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from roost_spawner.clusters.base import JobId, JobRequest, JobView
@@ -29,6 +29,8 @@ _SLICE = 100
 """Ads that are read before others get the event loop."""
 _EXPLAINED_FOR = 15.0
 """Seconds for which one look at queue and slots serves everybody who waits."""
+_LOOKS_AROUND = 2
+"""Questions that such a look takes: of the schedd, and of the collector."""
 # What JobAction.Remove answers for one job (condor_utils, action_result_t).
 _PERMISSION_DENIED = "TotalPermissionDenied"
 _DONE = ("TotalSuccess", "TotalNotFound", "TotalAlreadyDone")
@@ -185,12 +187,17 @@ class HTCondorPool:
         else:
             await self._watcher_call(_LOOK, "nothing")
 
-    async def explain(self, job_id: JobId) -> Sequence[str]:
+    async def explain(
+        self, job_id: JobId, *, may_ask: Callable[[int], bool] = lambda _: True
+    ) -> Sequence[str]:
         """Return why a job does not start, in sentences; empty if nothing is known."""
         _parts(job_id)
         now = time.monotonic()
-        if self._explained is None or now > self._explained[0] + _EXPLAINED_FOR:
+        old = self._explained is None or now > self._explained[0] + _EXPLAINED_FOR
+        if old and may_ask(_LOOKS_AROUND):
             self._explained = (now, asyncio.ensure_future(self._look_around()))
+        if self._explained is None:
+            return []
         found = await asyncio.shield(self._explained[1])
         return found.of(job_id)
 

@@ -133,8 +133,12 @@ class SlurmBroker:
         """Fetch the watcher's token, if it has to be fetched."""
         await self._token()
 
-    async def explain(self, job_id: JobId) -> Sequence[str]:
+    async def explain(
+        self, job_id: JobId, *, may_ask: Callable[[int], bool] = lambda _: True
+    ) -> Sequence[str]:
         """Return why a job does not start, in sentences; empty if nothing is known."""
+        if not may_ask(1):
+            return []
         record = await self._call("GET", _job_path(job_id), await self._token())
         return [] if record is None else states.explanation(record, time.time())
 
