@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 USER = "alice"
 RESULTS = REPOSITORY / "bench/results.json"
+PARTS = ("spawn", "crowd", "many")
+"""Click to ready; a hundred clicks at once; a thousand sessions that just run."""
 
 
 def main() -> int:
@@ -37,9 +39,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--sessions", type=int, default=1000, help="sessions that just run")
-    parser.add_argument(
-        "--only", choices=("spawn", "crowd"), help="one part; results.json keeps the other"
-    )
+    parser.add_argument("--only", choices=PARTS, help="one part; results.json keeps the others")
     options = parser.parse_args()
     if options.rounds < 1 or options.sessions < 1:
         parser.error("--rounds and --sessions must be 1 or more")
@@ -73,19 +73,22 @@ def main() -> int:
 
 
 def _measure_all(site: Site, options: argparse.Namespace) -> dict[str, Any]:
+    parts = (options.only,) if options.only else PARTS
     found: dict[str, Any] = {"machine": _machine()}
-    if options.only != "crowd":
+    found |= {f"{part}_at_commit": _commit() for part in parts}
+    if "spawn" in parts:
         with peers.running(site) as host:
             runs, phases = asyncio.run(_measure(site, host, options.rounds))
         ratios = report.results(runs)
         found |= ratios | {"phases_seconds": phases}
         print(f"\n{report.table(runs)}\n\n{report.ratios(ratios)}\n\n{report.phases(phases)}\n")
-    if options.only != "spawn":
-        size = scale.Options(rounds=options.rounds, sessions=options.sessions)
-        measured = scale.run(site, size, lambda text: print(text, flush=True))
-        figures = scale_report.results(measured)
-        found |= figures | {"crowd": measured}
-        print(f"\n{scale_report.table(figures)}")
+    size = scale.Options(rounds=options.rounds, sessions=options.sessions)
+    for part, measure in (("crowd", scale.crowd), ("many", scale.many)):
+        if part in parts:
+            measured = measure(site, size, lambda text: print(text, flush=True))
+            figures = scale_report.results(measured)
+            found |= figures | {part: measured}
+            print(f"\n{scale_report.table(figures)}")
     return found
 
 
@@ -126,14 +129,17 @@ async def _measure(
 
 
 def _machine() -> dict[str, object]:
-    commit = subprocess.run(
+    return {"cores": os.cpu_count(), "kernel": platform.release()}
+
+
+def _commit() -> str:
+    return subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,
     ).stdout.strip()
-    return {"commit": commit, "cores": os.cpu_count(), "kernel": platform.release()}
 
 
 if __name__ == "__main__":

@@ -131,16 +131,19 @@ async def steady(
     return found
 
 
-async def roost(site: Site, options: Options, say: Say) -> dict[str, Any]:
-    """Measure Roost and the no-op on one hub; the sessions that just run each on a fresh one."""
-    host, found = site.hosts["hub"], {}
+async def at_once(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Have crowds of Roost and of the no-op start on one hub, by turns."""
     ground.start_hub(site)
-    go_first(host, "hub")
+    go_first(site.hosts["hub"], "hub")
     async with people_of(site) as people:
         crowds = [Crowd(people, side, wish, options.crowd) for side, wish in SIDES.items()]
-        found["stalls"] = await stalls(crowds, options.crowd, options.rounds, say)
+        return {"stalls": await stalls(crowds, options.crowd, options.rounds, say)}
+
+
+async def for_long(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Have the sessions of each side just run, each on a fresh hub."""
+    host, found = site.hosts["hub"], {}
     for side, wish in SIDES.items():
-        ground.stop_hub(site)
         ground.start_hub(site)
         go_first(host, "hub")
         async with people_of(site) as people:
@@ -148,6 +151,7 @@ async def roost(site: Site, options: Options, say: Say) -> dict[str, Any]:
             costs = await steady(crowd, host, "hub", options.sessions, options.window, say)
             found[side] = asdict(costs)
             await crowd.stop(range(options.sessions))
+        ground.stop_hub(site)
     return found
 
 
@@ -183,13 +187,19 @@ async def batchspawner(site: Site, host: Host, options: Options, say: Say) -> di
     return found
 
 
-def run(site: Site, options: Options, say: Say) -> dict[str, Any]:
-    """Measure everything; return what was found."""
-    with ground.crowded(site, options.sessions):
-        found = asyncio.run(roost(site, options, say))
+def crowd(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Measure what starts at once, and batchspawner's sessions."""
+    with ground.crowded(site, max(options.crowd, 200)):
+        found = asyncio.run(at_once(site, options, say))
         with peers.running(site, [peers.CROWD]) as host:
             found |= asyncio.run(batchspawner(site, host, options, say))
-    return found | {"crowd": options.crowd}
+    return found | {"size": options.crowd}
+
+
+def many(site: Site, options: Options, say: Say) -> dict[str, Any]:
+    """Measure what just runs."""
+    with ground.crowded(site, options.sessions):
+        return asyncio.run(for_long(site, options, say))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,26 +35,28 @@ def asked_per_minute(
 
 
 def results(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures that have a target, from everything that was measured.
+    """Return the figures that have a target, from what was measured.
 
     The keys name what the targets are set for; what was measured says how many there were.
     """
-    noop, roost, stalls = found["noop"], found["roost"], found["stalls"]
-    sessions, crowd = roost["sessions"], found["crowd"]
-    figures = {
-        f"queries_per_minute_{sessions}_sessions": max(roost["asked_per_minute"].values()),
-        f"queries_per_minute_{sessions}_sessions_starting": max(
-            roost["asked_per_minute_starting"].values()
-        ),
-        f"hub_cpu_percent_{sessions}_sessions": round(
-            roost["cpu_percent"] - noop["cpu_percent"], 2
-        ),
-        f"loop_stall_vs_noop_{crowd}_spawns": round(
-            median(stalls["roost"]["stall_ms"]) / median(stalls["noop"]["stall_ms"]), 3
-        ),
-        "memory_kib_per_session": round(roost["kib_per_session"] - noop["kib_per_session"], 1),
-        "memory_kib_per_session_with_jupyterhubs": roost["kib_per_session"],
-    }
+    figures: dict[str, Any] = {}
+    if "roost" in found:
+        noop, roost = found["noop"], found["roost"]
+        sessions = roost["sessions"]
+        starting = max(roost["asked_per_minute_starting"].values())
+        cpu = round(roost["cpu_percent"] - noop["cpu_percent"], 2)
+        memory = round(roost["kib_per_session"] - noop["kib_per_session"], 1)
+        figures = {
+            f"queries_per_minute_{sessions}_sessions": max(roost["asked_per_minute"].values()),
+            f"queries_per_minute_{sessions}_sessions_starting": starting,
+            f"hub_cpu_percent_{sessions}_sessions": cpu,
+            "memory_kib_per_session": memory,
+            "memory_kib_per_session_with_jupyterhubs": roost["kib_per_session"],
+        }
+    if "stalls" in found:
+        stalls, crowd = found["stalls"], found["size"]
+        ratio = median(stalls["roost"]["stall_ms"]) / median(stalls["noop"]["stall_ms"])
+        figures[f"loop_stall_vs_noop_{crowd}_spawns"] = round(ratio, 3)
     if "batchspawner_lost" in found:
         figures[f"batchspawner_lost_of_{crowd}_spawns"] = found["batchspawner_lost"]
     if "batchspawner_stall_ms" in found:

@@ -57,4 +57,4 @@ class Budget:
     def spend(self) -> None:
         """Note a question that was asked in any case."""
         self._refill()
-        self._left = max(self._left - 1, 0)
+        self._left = max(self._left - 1, -1)

@@ -29,8 +29,8 @@ _COMMITS = 5
 """Likewise of those that a listing lets go on, each of which writes to the database."""
 _THRIFT = 1.6
 """How much longer the pauses are while much is asked."""
-_RATE = 1.2
-"""Pauses for each question of the budget: 25 a minute with pauses of 2 s, and the burst."""
+_RATE = 1.25
+"""Pauses for each question of the budget: 24 a minute with pauses of 2 s, and the burst."""
 
 
 class Watcher:

@@ -19,7 +19,7 @@ def steady(sessions, **changes):
 
 
 FOUND = {
-    "crowd": 100,
+    "size": 100,
     "noop": steady(1000, cpu_percent=1.5, kib_per_session=200.0),
     "roost": steady(1000),
     "stalls": {"noop": {"stall_ms": [100, 200, 900]}, "roost": {"stall_ms": [210, 230, 250]}},
@@ -67,3 +67,9 @@ def test_servers_that_batchspawner_lost_are_told_and_no_other_figure_is_made_up(
     figures = results(FOUND | {"batchspawner_lost": 100})
     assert figures["batchspawner_lost_of_100_spawns"] == 100
     assert len([key for key in figures if key.startswith("batchspawner")]) == 1
+
+
+def test_one_part_alone_has_its_own_figures():
+    alone = results({name: FOUND[name] for name in ("size", "stalls")})
+    assert list(alone) == ["loop_stall_vs_noop_100_spawns"]
+    assert "memory_kib_per_session" in results({name: FOUND[name] for name in ("noop", "roost")})
