@@ -76,7 +76,8 @@ def _configure(site: Site, text: str | None) -> None:
         service = lifecycle.find_service(site, f"startd@{name}")
         lifecycle.stop_service(site, service)
         there = partial(service.ready, site.hosts[name])
-        _until(lambda there=there: not there(), f"{service.name} did not end")
+        # It ends its jobs first, the last of a crowd that is just being removed among them.
+        _until(lambda there=there: not there(), f"{service.name} did not end", limit=240)
         lifecycle.start_service(site, service, Printer())
 
 
