@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
+from roost_spawner.clusters.htcondor.channel import _USERS_AT_ONCE, CallFailed, Channel
 from roost_spawner.clusters.htcondor.pool import HTCondorPool
 from roost_spawner.errors import ClusterUnreachable
 
@@ -88,6 +88,18 @@ def submit_as_user(channel, port, within):
         constraint="true",
         projection=["ClusterId"],
     )
+
+
+async def test_a_crowd_of_users_waits_for_turns_and_the_watcher_does_not(channel, silent_port):
+    crowd = [
+        asyncio.ensure_future(submit_as_user(channel, silent_port, 1.0))
+        for _ in range(_USERS_AT_ONCE + 5)
+    ]
+    await asyncio.sleep(0)
+    assert await channel.call("nothing", within=5, lane="look")
+    assert len(channel._waiting) == _USERS_AT_ONCE
+    failures = await asyncio.gather(*crowd, return_exceptions=True)
+    assert {failure.kind for failure in failures} == {"timeout"}
 
 
 async def test_a_daemon_that_says_nothing_costs_its_time_limit_and_no_more(channel):

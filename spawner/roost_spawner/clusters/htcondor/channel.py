@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MAX_LINE = 64 * 1024 * 1024  # ten thousand jobs, some kilobytes each
 _GRACE = 5.0
 """Seconds beyond a call's own limit after which the worker itself is taken for hung."""
+_USERS_AT_ONCE = 10
+"""Calls as users that are under way together.  More of them get no answer sooner, and a schedd that
+has a thousand connections to authenticate answers nobody within a call's time."""
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 COMMAND = (sys.executable, "-I", "-m", "roost_spawner.clusters.htcondor.worker")
@@ -64,6 +67,7 @@ class Channel:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
+        self._users = asyncio.Semaphore(_USERS_AT_ONCE)
 
     async def call(self, name: str, *, within: float, **arguments: Any) -> Any:
         """Make one call and return what it gave.
@@ -73,7 +77,8 @@ class Channel:
         name
             One of the worker's calls.
         within
-            Seconds after which the call's process is killed.
+            Seconds after which the call's process is killed; a call as a user may have to wait for
+            its turn before.
         **arguments
             `lane` for the watcher or `token` for a user, and what the call takes.
 
@@ -82,6 +87,10 @@ class Channel:
         CallFailed
             If there is no result.
         """
+        async with self._users if "token" in arguments else contextlib.nullcontext():
+            return await self._call(name, within, arguments)
+
+    async def _call(self, name: str, within: float, arguments: Mapping[str, Any]) -> Any:
         process = await self._running()
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
