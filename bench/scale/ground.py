@@ -105,6 +105,18 @@ def stop_hub(site: Site) -> None:
     site.hosts["hub"].stop("hub")
 
 
+def remove_jobs(site: Site) -> None:
+    """Remove what is left in the queue, as its admin: a hub that is stopped leaves its sessions."""
+    access_point = site.hosts[condor.ACCESS_POINT]
+    access_point.run(["condor_rm", "-all"], check=False)
+    listed = ["condor_q", "-allusers", "-af", "ClusterId"]
+    _until(
+        lambda: not access_point.run(listed, check=False).stdout.strip(),
+        "the queue did not get empty",
+        limit=240,
+    )
+
+
 def _until(condition: Callable[[], bool], sentence: str, limit: float = 60) -> None:
     until = time.monotonic() + limit
     while not condition():

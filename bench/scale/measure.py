@@ -150,8 +150,8 @@ async def for_long(site: Site, options: Options, say: Say) -> dict[str, Any]:
             crowd = Crowd(people, side, wish, ARRIVALS)
             costs = await steady(crowd, host, "hub", options.sessions, options.window, say)
             found[side] = asdict(costs)
-            await crowd.stop(range(options.sessions))
         ground.stop_hub(site)
+        ground.remove_jobs(site)
     return found
 
 
