@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import ServerDisconnectedError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -116,11 +114,7 @@ class Crowd:
 
 async def gauge(person: Person, *, reset: bool = False) -> Any:
     """Return what the hub's gauge shows; see ``gauge.py``."""
-    path = "bench?reset" if reset else "bench"
-    try:
-        status, answer = await person.api("GET", path)
-    except ServerDisconnectedError:  # the proxy has just closed a connection that nobody used
-        status, answer = await person.api("GET", path)
+    status, answer = await person.api("GET", "bench?reset" if reset else "bench")
     if status != 200:
         raise TimeoutError(f"the gauge answered {status}")
     return answer

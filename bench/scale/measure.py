@@ -151,7 +151,6 @@ async def for_long(site: Site, options: Options, say: Say) -> dict[str, Any]:
             costs = await steady(crowd, host, "hub", options.sessions, options.window, say)
             found[side] = asdict(costs)
         ground.stop_hub(site)
-        ground.remove_jobs(site)
     return found
 
 

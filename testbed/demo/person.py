@@ -99,7 +99,11 @@ class Person:
         context = ssl.create_default_context(cafile=ca_file)
         self._http = aiohttp.ClientSession(
             # The threaded resolver asks as every program here does: /etc/hosts has the names.
-            connector=aiohttp.TCPConnector(ssl=context, resolver=aiohttp.ThreadedResolver()),
+            # A connection for each call: one that is kept may be closed by the other side just when
+            # the next call goes out on it.
+            connector=aiohttp.TCPConnector(
+                ssl=context, resolver=aiohttp.ThreadedResolver(), force_close=True
+            ),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # some hubs are known by address only
             timeout=aiohttp.ClientTimeout(total=60),
         )
