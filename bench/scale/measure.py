@@ -65,7 +65,8 @@ async def people_of(site: Site) -> AsyncIterator[list[Person]]:
     """Log everybody in."""
     ca_file = str(site.folders.ca_certificate)
     people = [
-        Person(person.name, person.password, hub=site.hub_url, ca_file=ca_file)
+        # A connection that is kept may be closed just when the next call goes out on it.
+        Person(person.name, person.password, hub=site.hub_url, ca_file=ca_file, keep_alive=False)
         for person in site.people
         if person.subject
     ]
@@ -159,7 +160,13 @@ async def batchspawner(site: Site, host: Host, options: Options, say: Say) -> di
     service, ca_file = f"hub-{peers.CROWD.name}", str(site.folders.ca_certificate)
     go_first(host, service)
     people = [
-        peers.PeerPerson(person.name, person.password, hub=peers.url(peers.CROWD), ca_file=ca_file)
+        peers.PeerPerson(
+            person.name,
+            person.password,
+            hub=peers.url(peers.CROWD),
+            ca_file=ca_file,
+            keep_alive=False,
+        )
         for person in site.people
         if person.subject
     ]

@@ -92,17 +92,17 @@ class Person:
         Whom to trust for hub and provider.
     """
 
-    def __init__(self, name: str, password: str, *, hub: str, ca_file: str) -> None:
+    def __init__(
+        self, name: str, password: str, *, hub: str, ca_file: str, keep_alive: bool = True
+    ) -> None:
         self.name = name
         self._password = password
         self.hub = hub.rstrip("/") + "/"
         context = ssl.create_default_context(cafile=ca_file)
         self._http = aiohttp.ClientSession(
             # The threaded resolver asks as every program here does: /etc/hosts has the names.
-            # A connection for each call: one that is kept may be closed by the other side just when
-            # the next call goes out on it.
             connector=aiohttp.TCPConnector(
-                ssl=context, resolver=aiohttp.ThreadedResolver(), force_close=True
+                ssl=context, resolver=aiohttp.ThreadedResolver(), force_close=not keep_alive
             ),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # some hubs are known by address only
             timeout=aiohttp.ClientTimeout(total=60),
