@@ -74,8 +74,9 @@ def main() -> int:
 
 def _measure_all(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     parts = (options.only,) if options.only else PARTS
+    commit = _commit()
     found: dict[str, Any] = {"machine": _machine()}
-    found |= {f"{part}_at_commit": _commit() for part in parts}
+    found |= {f"{part}_at_commit": commit for part in parts}
     if "spawn" in parts:
         with peers.running(site) as host:
             runs, phases = asyncio.run(_measure(site, host, options.rounds))

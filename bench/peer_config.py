@@ -5,6 +5,7 @@ import sys
 
 import batchspawner
 from batchspawner.api import BatchSpawnerAPIHandler
+from roost_spawner.clusters.htcondor.submit import REQUEST_DISK
 
 c = get_config()  # noqa: F821 - JupyterHub provides it
 
@@ -41,7 +42,7 @@ else:
     c.CondorSpawner.req_nprocs = "1"
     notebooks = os.environ["PEER_QUICK"] == "True"
     # As little disk as Roost asks for: the slots for notebooks share it.
-    c.CondorSpawner.req_options = "request_disk = 16MB\n" + (
+    c.CondorSpawner.req_options = f"request_disk = {REQUEST_DISK}\n" + (
         "+IsRoostNotebook = true" if notebooks else ""
     )
 

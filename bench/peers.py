@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roost_spawner.clusters.htcondor.submit import REQUEST_DISK
+
 from testbed import lifecycle, net
 from testbed.demo.person import Person
 from testbed.errors import TestbedError
@@ -229,11 +231,11 @@ def empty(host: Host, peer: Peer) -> bool:
 CYCLE = 20.0
 """Seconds from the end of a negotiation cycle until the next may begin, whoever asks for it
 (``NEGOTIATOR_CYCLE_DELAY``, HTCondor's default)."""
-_SOMEBODYS_JOB = """\
+_SOMEBODYS_JOB = f"""\
 executable = /bin/true
 transfer_executable = false
 request_memory = 64
-request_disk = 16MB
+request_disk = {REQUEST_DISK}
 queue
 """
 

@@ -63,26 +63,31 @@ class Crowd:
         TimeoutError
             If they are not ready in half an hour.
         """
-        began = told = time.monotonic()
+        began = time.monotonic()
         step = portion or len(numbers)
         for first in range(0, len(numbers), step):
             clicked = numbers[first : first + step]
             await asyncio.gather(*(self._click(number) for number in clicked))
-            while True:
-                servers = (await gauge(self.people[0]))["servers"]
-                ready = servers.get("ready", 0)
-                if ready >= first + len(clicked):
-                    break
-                if not servers.get("pending"):
-                    raise ServersFailed(self.side, first + len(clicked) - ready)
-                now = time.monotonic()
-                if now > began + PATIENCE:
-                    raise TimeoutError(f"{self.side}: {servers} after {PATIENCE:.0f} s")
-                if now > told + 20:
-                    told = now
-                    say(f"{self.side}: {ready} of {len(numbers)} after {now - began:.0f} s")
-                await asyncio.sleep(0.5)
+            await self._ready(first + len(clicked), began, say)
         return time.monotonic() - began
+
+    async def _ready(self, wanted: int, began: float, say: Callable[[str], None]) -> None:
+        """Wait until so many servers are ready."""
+        told = began
+        while True:
+            servers = (await gauge(self.people[0]))["servers"]
+            ready = servers.get("ready", 0)
+            if ready >= wanted:
+                return
+            if not servers.get("pending"):
+                raise ServersFailed(self.side, wanted - ready)
+            now = time.monotonic()
+            if now > began + PATIENCE:
+                raise TimeoutError(f"{self.side}: {servers} after {PATIENCE:.0f} s")
+            if now > told + 20:
+                told = now
+                say(f"{self.side}: {ready} of {wanted} after {now - began:.0f} s")
+            await asyncio.sleep(0.5)
 
     async def _click(self, number: int) -> None:
         person, path = self._place(number)

@@ -61,18 +61,20 @@ class Steady:
 
 
 @asynccontextmanager
-async def people_of(site: Site) -> AsyncIterator[list[Person]]:
-    """Log everybody in."""
-    ca_file = str(site.folders.ca_certificate)
+async def people_of(
+    site: Site, hub: str = "", kind: type[Person] = Person
+) -> AsyncIterator[list[Person]]:
+    """Log everybody in, at the testbed's hub or at another."""
+    hub, ca_file = hub or site.hub_url, str(site.folders.ca_certificate)
     people = [
         # A connection that is kept may be closed just when the next call goes out on it.
-        Person(person.name, person.password, hub=site.hub_url, ca_file=ca_file, keep_alive=False)
+        kind(person.name, person.password, hub=hub, ca_file=ca_file, keep_alive=False)
         for person in site.people
         if person.subject
     ]
     try:
         for person in people:
-            await person.login()
+            await patiently(person)
         yield people
     finally:
         for person in people:
@@ -155,41 +157,31 @@ async def for_long(site: Site, options: Options, say: Say) -> dict[str, Any]:
     return found
 
 
+async def stalls_or_lost(crowd: Crowd, size: int, say: Say) -> dict[str, Any]:
+    """Have crowds of batchspawner start; return their stalls, or how many of one it gave up."""
+    try:
+        told = await stalls([crowd], size, PEER_ROUNDS, say)
+    except ServersFailed as failed:
+        say(f"{failed}: batchspawner takes a query that fails for the end of the job")
+        await crowd.stop(range(size))
+        return {"batchspawner_lost": failed.lost}
+    return {"batchspawner_stall_ms": told[crowd.side]["stall_ms"]}
+
+
 async def batchspawner(site: Site, host: Host, options: Options, say: Say) -> dict[str, Any]:
     """Measure batchspawner, as many sessions as the crowd has: each is asked about by itself."""
-    service, ca_file = f"hub-{peers.CROWD.name}", str(site.folders.ca_certificate)
-    go_first(host, service)
-    people = [
-        peers.PeerPerson(
-            person.name,
-            person.password,
-            hub=peers.url(peers.CROWD),
-            ca_file=ca_file,
-            keep_alive=False,
-        )
-        for person in site.people
-        if person.subject
-    ]
+    service, size = f"hub-{peers.CROWD.name}", options.crowd
     found: dict[str, Any] = {}
-    try:
-        for person in people:
-            await patiently(person)
-        crowd = Crowd(people, "batch", {}, options.crowd)
+    go_first(host, service)
+    async with people_of(site, peers.url(peers.CROWD), peers.PeerPerson) as people:
+        crowd = Crowd(people, "batch", {}, size)
         try:
-            told = await stalls([crowd], options.crowd, PEER_ROUNDS, say)
-            found["batchspawner_stall_ms"] = told["batch"]["stall_ms"]
-        except ServersFailed as failed:
-            say(f"{failed}: batchspawner takes a query that fails for the end of the job")
-            found["batchspawner_lost"] = failed.lost
-            await crowd.stop(range(options.crowd))
-        costs = await steady(crowd, host, service, options.crowd, options.window, say, PEER_PORTION)
-        found["batchspawner"] = asdict(costs)
-        await crowd.stop(range(options.crowd))
-    except (ServersFailed, TimeoutError) as failed:  # ours stand without it
-        say(f"batchspawner: no figures of servers that just run: {failed}")
-    finally:
-        for person in people:
-            await person.__aexit__(None, None, None)
+            found |= await stalls_or_lost(crowd, size, say)
+            costs = await steady(crowd, host, service, size, options.window, say, PEER_PORTION)
+            found["batchspawner"] = asdict(costs)
+            await crowd.stop(range(size))
+        except (ServersFailed, TimeoutError) as failed:  # ours stand without it
+            say(f"batchspawner: no figures of servers that just run: {failed}")
     return found
 
 

@@ -36,12 +36,15 @@ def ending(seconds_left: int | None, ends_at: float, at: float) -> Notice:
     at
         Now, in seconds since the epoch.
     """
-    when = "very soon" if seconds_left is None else f"in {seconds_left} s"
-    when = f"{when}. Save your work now" if seconds_left != 0 else "now"
+    if seconds_left == 0:
+        when = "now."
+    else:
+        soon = "very soon" if seconds_left is None else f"in {seconds_left} s"
+        when = f"{soon}. Save your work now."
     why = "This node is needed for other work"
     if time_is_up(ends_at, at):
         why = "This session's time is up"
-    return Notice("warning", f"{why}: your session ends {when}.", at)
+    return Notice("warning", f"{why}: your session ends {when}", at)
 
 
 def time_is_up(ends_at: float, at: float) -> bool:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 VACATE_TIME = 30
 """Seconds between SIGTERM and SIGKILL that a session asks for."""
+REQUEST_DISK = "16MB"
+"""HTCondor's default is 1 GiB, which a node that overbooks does not have for each slot: the slots
+share what is there, and a notebook writes to the user's home."""
 # Commands that an admin may add for a profile: what they do stays within the job and its match.
 # Everything else is either ours (what runs, how it ends, what it proves) or makes the access point
 # act for the user (files, logs, notifications).  HTCondor's commands know no upper and lower case.
@@ -83,9 +86,7 @@ def description(request: JobRequest) -> dict[str, str]:
         "should_transfer_files": "NO",
         "request_cpus": str(wish.cpus),
         "request_memory": str(wish.memory_mib),
-        # HTCondor's default is 1 GiB, which a node that overbooks does not have for each slot: the
-        # slots share what is there, and a notebook writes to the user's home.
-        "request_disk": "16MB",
+        "request_disk": REQUEST_DISK,
         "requirements": _requirements(request),
         "periodic_remove": _ends(wish.walltime_s),
         "job_max_vacate_time": str(VACATE_TIME),
