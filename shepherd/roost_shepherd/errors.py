@@ -86,6 +86,9 @@ class AccountSuspended(Terminal):
 class ScopeRefused(Terminal):
     """The provider does not give this audience or these scopes to this grant."""
 
+    missing: tuple[str, ...] = ()
+    """The scopes that were asked for and that the grant never had, if they were among them."""
+
 
 class ClientRefused(Terminal):
     """The provider does not take our client id and secret, or this kind of request."""

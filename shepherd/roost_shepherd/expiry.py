@@ -19,6 +19,7 @@ ASSUMED_LIFE = 300.0
 _BACKOFF_FIRST = 1.0
 _BACKOFF_MOST = 60.0
 _RETRY_AFTER_MOST = 600.0
+_ASKED_MOST = 3  # of the patience: half of what a token has left
 
 
 def deadline(issued_at: float, expires_at: float, *, jitter: float = 0.0) -> float:
@@ -47,7 +48,23 @@ def good_for(
     return now < renew_at and expires_at - now > wanted
 
 
-def backoff(failures: int, *, jitter: float, retry_after: float | None = None) -> float:
+def patience(now: float, *, issued_at: float, expires_at: float) -> float:
+    """Return how many seconds a holder of this token can wait between two tries at most.
+
+    A sixth of what is left, so that an outage shorter than the third that a renewal leaves does
+    not outlast the token by our own waiting; of its whole life, once it has ended.
+    """
+    left = expires_at - now
+    return max(1.0, (left if left > 0 else expires_at - issued_at) / 6)
+
+
+def backoff(
+    failures: int,
+    *,
+    jitter: float,
+    retry_after: float | None = None,
+    most: float | None = None,
+) -> float:
     """Return how many seconds to leave a provider alone after ``failures`` failures in a row.
 
     Parameters
@@ -58,11 +75,18 @@ def backoff(failures: int, *, jitter: float, retry_after: float | None = None) -
         From 0 to 1; spreads callers over the second half of the wait.
     retry_after
         Seconds that the provider itself asked for; taken up to ten minutes.
+    most
+        Seconds that the wait may be at most, from :func:`patience`; three times that if the
+        provider asked for more.  So half of what a token has left is given to a provider that wants
+        its peace (RFC 9110, section 10.2.3), and never all of it.
     """
     wait = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2.0 ** min(max(failures, 1) - 1, 10))
     wait *= 0.5 + 0.5 * jitter
+    if most is not None:
+        wait = min(wait, most)
     if retry_after is not None:
-        wait = max(wait, min(retry_after, _RETRY_AFTER_MOST))
+        asked = min(retry_after, _RETRY_AFTER_MOST)
+        wait = max(wait, asked if most is None else min(asked, _ASKED_MOST * most))
     return wait
 
 

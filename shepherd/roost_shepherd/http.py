@@ -2,19 +2,25 @@
 
 Every call has a time limit and a size limit, follows no redirect (a redirected token request would
 carry the client's secret elsewhere), and ends in an answer or in a :class:`~.errors.Transient`.
+
+Connections are kept for the next call: to make one costs more than all the rest of a renewal.  A
+POST whose connection breaks is never sent again from here: the refresh token in it may be used up,
+and to show it twice ends the grant (RFC 9700, section 4.14.2).  aiohttp sends again only what is
+idempotent (RFC 9110, section 9.2.2); a test holds it to that.
 """
 
 from __future__ import annotations
 
 import email.utils
 import json
+import ssl
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
-from tornado.httputil import HTTPInputError
+import aiohttp
 
 from roost_shepherd.errors import BadSetting, ProviderBusy, ProviderUnreachable
 
@@ -22,7 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_BODY = 4 * 1024 * 1024
-_MAX_CLIENTS = 32
+_MAX_CONNECTIONS = 32
+_KEEP_IDLE = 4.0
+"""Seconds that an idle connection is kept.  Node closes it after 5, Tomcat after 20, nginx after
+75; who closes first cannot be left with a question on a connection that the other side gave up."""
+_LOOK_AGAIN = 10.0  # seconds between two looks at the file of CAs
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -65,32 +75,26 @@ def require_https(url: str, what: str) -> str:
 
 
 class HttpClient:
-    """A lazily made private tornado client.
+    """A client with connections of its own, which it makes at first use.
 
-    Private, because tornado's shared client has ten places: a provider that hangs would fill them
-    and stall everything else that the hub asks for.
+    Its own, because a shared one has so many places: a provider that hangs would fill them and
+    stall everything else that the hub asks for.
 
     Parameters
     ----------
-    client
-        Use this one instead of a private one.
     ca_certs
         File of CA certificates in PEM form, if not the system's.
     timeout
         Seconds for one whole call.
     """
 
-    def __init__(
-        self,
-        client: AsyncHTTPClient | None = None,
-        *,
-        ca_certs: str | None = None,
-        timeout: float = 10.0,
-    ) -> None:
-        self._given = client
-        self._private: AsyncHTTPClient | None = None
+    def __init__(self, *, ca_certs: str | None = None, timeout: float = 10.0) -> None:
+        self._session: aiohttp.ClientSession | None = None
         self._ca_certs = ca_certs
         self._timeout = timeout
+        self._tls: ssl.SSLContext | None = None
+        self._tls_of: tuple[int, int] | None = None
+        self._look_at = 0.0
 
     async def fetch(
         self,
@@ -109,47 +113,84 @@ class HttpClient:
         ProviderBusy
             If the answer was 5xx or 429.
         """
-        request = HTTPRequest(
-            url,
-            method=method,
-            body=body,
-            headers=dict(headers or {}),
-            connect_timeout=self._timeout,
-            request_timeout=self._timeout,
-            follow_redirects=False,
-            ca_certs=self._ca_certs,
-        )
         host = urlsplit(url).netloc
         try:
-            response = await self._client().fetch(request, raise_error=False)
-        except (HTTPClientError, HTTPInputError, OSError, ValueError) as error:
-            # ``from None``: the error's response object could carry a body with tokens.
+            async with self._open().request(
+                method,
+                url,
+                data=None if body is None else body.encode(),
+                headers=headers,
+                allow_redirects=False,
+                ssl=self._context(),
+            ) as response:
+                content = await _read(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # ``from None``: the error could carry an answer with tokens.
             raise ProviderUnreachable(
                 f"{host} does not answer at the moment.",
-                detail=f"{method} {_bare(url)}: {type(error).__name__}: {str(error)[:200]}",
+                detail=f"{method} {_bare(url)}: {_told(error)}",
             ) from None
-        if response.code >= 500 or response.code == 429:
+        if response.status >= 500 or response.status == 429:
             raise ProviderBusy(
                 f"{host} has a problem at the moment.",
-                detail=f"{method} {_bare(url)}: HTTP {response.code}",
+                detail=f"{method} {_bare(url)}: HTTP {response.status}",
                 retry_after=_retry_after(response.headers.get("Retry-After")),
             )
-        return Answer(response.code, response.body)
+        return Answer(response.status, content)
 
-    def close(self) -> None:
-        """Close the private client, if one was made."""
-        if self._private is not None:
-            self._private.close()
-            self._private = None
+    async def close(self) -> None:
+        """Close its connections; the next call makes new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
-    def _client(self) -> AsyncHTTPClient:
-        if self._given is not None:
-            return self._given
-        if self._private is None:
-            self._private = AsyncHTTPClient(
-                force_instance=True, max_clients=_MAX_CLIENTS, max_body_size=_MAX_BODY
+    def _context(self) -> ssl.SSLContext | bool:
+        """Return what the site's own CAs make of TLS; True leaves it to the system's.
+
+        Made once for each state of the file.  A connection is used again only with the context
+        that it was made with.
+        """
+        if self._ca_certs is None:
+            return True
+        if self._tls is None or time.monotonic() >= self._look_at:
+            now = Path(self._ca_certs).stat()
+            state = (now.st_mtime_ns, now.st_size)
+            if self._tls is None or self._tls_of != state:
+                self._tls = ssl.create_default_context(cafile=self._ca_certs)
+                self._tls_of = state
+            self._look_at = time.monotonic() + _LOOK_AGAIN
+        return self._tls
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=_MAX_CONNECTIONS,
+                    keepalive_timeout=_KEEP_IDLE,
+                    # Names are what the machine says they are, not what a DNS library finds.
+                    resolver=aiohttp.ThreadedResolver(),
+                ),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity", "User-Agent": "Roost"},
             )
-        return self._private
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body.  Raises ``ValueError`` if it is too long."""
+    content = bytearray()
+    async for part in response.content.iter_any():
+        content += part
+        if len(content) > _MAX_BODY:
+            raise ValueError("the answer is too long")
+    return bytes(content)
+
+
+def _told(error: Exception) -> str:
+    """Return what a log may hold: the kind, and the system's words, but none of the provider's."""
+    kind = type(error).__name__
+    return f"{kind}: {str(error)[:200]}" if isinstance(error, OSError) else kind
 
 
 def _bare(url: str) -> str:

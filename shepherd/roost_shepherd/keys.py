@@ -25,7 +25,6 @@ from roost_shepherd.jwks import ALGORITHMS, Key, candidates, parse_keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tornado.httpclient import AsyncHTTPClient
 
 _MAX_TOKEN = 1024 * 1024  # ten thousand groups fit
 _REQUIRED = ("iss", "sub", "aud", "exp")
@@ -66,8 +65,6 @@ class TokenVerifier:
     ----------
     issuer
         The issuer's URL, with or without the trailing slash.
-    http
-        HTTP client to use; a private one by default.
     ca_certs
         File of CA certificates, if not the system's.
     clock
@@ -82,14 +79,13 @@ class TokenVerifier:
         self,
         issuer: str,
         *,
-        http: AsyncHTTPClient | None = None,
         ca_certs: str | None = None,
         clock: Callable[[], float] = time.time,
         cache_for: float = 3600.0,
         refetch_after: float = 30.0,
     ) -> None:
         self.issuer = require_https(issuer, "The issuer")
-        self._http = HttpClient(http, ca_certs=ca_certs)
+        self._http = HttpClient(ca_certs=ca_certs)
         self._clock = clock
         self._cache_for = cache_for
         self._refetch_after = refetch_after
@@ -99,6 +95,11 @@ class TokenVerifier:
         self._keys: tuple[Key, ...] = ()
         self._keys_at = -math.inf
         self._tried_at = -math.inf
+
+    @property
+    def known(self) -> bool:
+        """Whether the discovery document was ever read."""
+        return self._metadata is not None
 
     async def metadata(self) -> Metadata:
         """Return the issuer's discovery document, from the cache while it is fresh.
@@ -159,9 +160,9 @@ class TokenVerifier:
         )
         return claims
 
-    def close(self) -> None:
-        """Close the private HTTP client."""
-        self._http.close()
+    async def close(self) -> None:
+        """Close the connections to the issuer."""
+        await self._http.close()
 
     async def _check_signature(self, token: str, alg: str, kid: object) -> dict[str, Any]:
         if kid is not None and not isinstance(kid, str):

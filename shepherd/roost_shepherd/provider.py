@@ -1,19 +1,22 @@
 """Calls to one provider's token and revocation endpoints.
 
 Sources: RFC 6749, sections 2.3.1 (client authentication), 4.4, 5 and 6; RFC 7009 (revocation);
-RFC 8707 (``resource``); the texts by which INDIGO IAM tells its own states (IAM 1.12).
+RFC 8707 (``resource``); RFC 8693 (token exchange); the texts by
+which INDIGO IAM tells its own states (IAM 1.12).
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import random
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_plus, urlencode
 
+from roost_shepherd.breaker import Breaker
 from roost_shepherd.errors import (
     AccountSuspended,
     AupRequired,
@@ -30,9 +33,11 @@ from roost_shepherd.keys import TokenVerifier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from tornado.httpclient import AsyncHTTPClient
-
     from roost_shepherd.http import Answer
+
+
+_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_ACCESS_TYPE = "urn:ietf:params:oauth:token-type:access_token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,14 @@ class Provider:
         client shows.)
     verifier
         Shares its discovery; a new one by default.
-    http, ca_certs
+    ca_certs
         As for :class:`~.keys.TokenVerifier`.
     audience_parameter
         ``resource`` (RFC 8707), or ``audience`` for older IAMs.
     clock
         Seconds since the epoch.
+    jitter
+        A random number from 0 to 1.
     """
 
     def __init__(
@@ -109,18 +116,19 @@ class Provider:
         client_secret: str,
         *,
         verifier: TokenVerifier | None = None,
-        http: AsyncHTTPClient | None = None,
         ca_certs: str | None = None,
         audience_parameter: str = "resource",
         clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.issuer = issuer
+        self.breaker = Breaker(clock, jitter)
         self.client_id = client_id
         self._client_secret = client_secret
         self._audience_parameter = audience_parameter
         self._clock = clock
-        self._http = HttpClient(http, ca_certs=ca_certs)
-        self.verifier = verifier or TokenVerifier(issuer, http=http, ca_certs=ca_certs, clock=clock)
+        self._http = HttpClient(ca_certs=ca_certs)
+        self.verifier = verifier or TokenVerifier(issuer, ca_certs=ca_certs, clock=clock)
 
     async def refresh(
         self,
@@ -128,11 +136,21 @@ class Provider:
         *,
         audience: str | None = None,
         scopes: Iterable[str] | None = None,
+        patience: float | None = None,
     ) -> TokenAnswer:
         """Exchange a refresh token for a new answer (RFC 6749, section 6).
 
         The audience and the scopes are sent every time: IAM was seen to keep the audience of the
         call before.
+
+        Parameters
+        ----------
+        refresh_token
+            The grant's.
+        audience, scopes
+            What the access token is for.
+        patience
+            As for :meth:`~.breaker.Breaker.asking`.
 
         Raises
         ------
@@ -142,13 +160,76 @@ class Provider:
             If the grant, the client or the scopes are refused.
         """
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        return await self._token(form, audience, scopes)
+        return await self._token(form, audience, scopes, patience)
+
+    async def can_exchange(self) -> bool:
+        """Tell whether the provider says that it exchanges tokens.
+
+        Raises
+        ------
+        Transient
+            If it was never asked and does not answer.
+        """
+        told = (await self.verifier.metadata()).raw.get("grant_types_supported")
+        return isinstance(told, list) and _EXCHANGE in told
+
+    async def exchange(
+        self,
+        subject_token: str,
+        *,
+        audience: str,
+        scopes: Iterable[str],
+        patience: float | None = None,
+    ) -> TokenAnswer:
+        """Narrow an access token to one audience and some scopes (RFC 8693, section 2.1).
+
+        The refresh token is not shown, and the answer holds none: it belongs to no grant.
+
+        Raises
+        ------
+        Transient
+            If nothing can be said.
+        Terminal
+            If this is refused; it says nothing about the grant, for it may be the access token
+            that the provider does not take any more.
+        """
+        form = {
+            "grant_type": _EXCHANGE,
+            "subject_token": subject_token,
+            "subject_token_type": _ACCESS_TYPE,
+            "requested_token_type": _ACCESS_TYPE,
+        }
+        answer = await self._token(form, audience, scopes, patience)
+        return replace(answer, refresh_token=None)
 
     async def client_credentials(
         self, *, audience: str | None, scopes: Iterable[str] | None
     ) -> TokenAnswer:
         """Get a token for the client itself (RFC 6749, section 4.4).  Raises as :meth:`refresh`."""
         return await self._token({"grant_type": "client_credentials"}, audience, scopes)
+
+    async def userinfo(self, access_token: str) -> dict[str, Any] | None:
+        """Return what the provider says about a token's owner; ``None`` if it has no place for it.
+
+        Source: OpenID Connect Core 1.0, section 5.3.  The caller compares the subject.
+
+        Raises
+        ------
+        Transient
+            If it does not answer, or not with claims: nobody is judged by that.
+        """
+        endpoint = (await self.verifier.metadata()).userinfo_endpoint
+        if endpoint is None:
+            return None
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {access_token}"}
+        answer = await self._http.fetch("GET", endpoint, headers=headers)
+        claims = answer.json()
+        if answer.status != 200 or claims is None:
+            raise ProviderBusy(
+                f"{self.issuer} has a problem at the moment.",
+                detail=f"userinfo endpoint: HTTP {answer.status}",
+            )
+        return claims
 
     async def revoke(self, token: str, hint: str = "refresh_token") -> bool:
         """Revoke a token (RFC 7009); tell whether the provider did it.
@@ -164,28 +245,33 @@ class Provider:
         answer = await self._post(endpoint, {"token": token, "token_type_hint": hint})
         return answer.status == 200
 
-    def close(self) -> None:
-        """Close the private HTTP clients."""
-        self._http.close()
-        self.verifier.close()
+    async def close(self) -> None:
+        """Close the connections to the provider."""
+        await self._http.close()
+        await self.verifier.close()
 
     async def _token(
-        self, form: dict[str, str], audience: str | None, scopes: Iterable[str] | None
+        self,
+        form: dict[str, str],
+        audience: str | None,
+        scopes: Iterable[str] | None,
+        patience: float | None = None,
     ) -> TokenAnswer:
-        metadata = await self.verifier.metadata()
         wanted = sorted(set(scopes or ()))
         if wanted:
             form["scope"] = " ".join(wanted)
         if audience:
             form[self._audience_parameter] = audience
-        now = self._clock()
-        answer = await self._post(metadata.token_endpoint, form)
-        body = answer.json()
-        if answer.status != 200:
-            raise sort_error(answer.status, body, issuer=self.issuer)
-        if body is None:
-            raise _malformed("no JSON object")
-        return TokenAnswer.from_response(body, now=now, requested=wanted)
+        with self.breaker.asking(patience):
+            metadata = await self.verifier.metadata()
+            now = self._clock()
+            answer = await self._post(metadata.token_endpoint, form)
+            body = answer.json()
+            if answer.status != 200:
+                raise sort_error(answer.status, body, issuer=self.issuer)
+            if body is None:
+                raise _malformed("no JSON object")
+            return TokenAnswer.from_response(body, now=now, requested=wanted)
 
     async def _post(self, url: str, form: Mapping[str, str]) -> Answer:
         # RFC 6749, section 2.3.1: both are form-encoded before they are joined.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
-from traitlets import Float, Integer, List, Unicode, default
+from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
-from roost_shepherd.errors import ShepherdError
 from roost_shepherd.expiry import jwt_expiry
+from roost_shepherd.health import Health, Signs, judge
+from roost_shepherd.loop import Loop
 from roost_shepherd.provider import Provider
 from roost_shepherd.renewal import Renewals
 from roost_shepherd.service import ServiceTokens
@@ -28,14 +29,11 @@ from roost_shepherd.vault.records import Want
 from roost_shepherd.vault.store import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from roost_shepherd.keys import TokenVerifier
     from roost_shepherd.provider import TokenAnswer
-    from roost_shepherd.vault.records import Due, StoredToken
-
-_LOOK_LEAST = 0.5
-_LOOK_MOST = 10.0
+    from roost_shepherd.vault.records import StoredToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,8 @@ class AccessToken:
     audience: str
     scopes: frozenset[str]
     renew_at: float | None = None
+    issued_at: float = 0.0
+    """When it was made; 0 if that is not known."""
 
     def refresh_in(self, now: float) -> float:
         """Return in how many seconds its holder should come for the next one.
@@ -73,6 +73,14 @@ class GrantStatus:
     failing_since: float | None = None
     last_error: str | None = None
     """In words for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the provider says about a person now, and when to ask again."""
+
+    claims: Mapping[str, Any]
+    renew_at: float
 
 
 class Shepherd(LoggingConfigurable):
@@ -111,6 +119,17 @@ class Shepherd(LoggingConfigurable):
         "Longer than any call to the provider takes, or two processes show one refresh token.",
     ).tag(config=True)
     parallel = Integer(8, min=1, help="Renewals at once.").tag(config=True)
+    exchange = Bool(
+        default_value=False,
+        help="Whether tokens for one audience are got by token exchange (RFC 8693) from a token of "
+        "the user's own, where the provider says that it can and lets this client: the refresh "
+        "token is shown once for all of them. Else, and where that is refused, by refresh.",
+    ).tag(config=True)
+    renew_ahead = Bool(
+        default_value=True,
+        help="Whether this process renews tokens before anyone asks. Set it to False in the hub's "
+        "configuration where `roost-shepherd` does so; both at once is safe, and of no use.",
+    ).tag(config=True)
 
     @default("vault_keys")
     def _vault_keys_from_environment(self) -> list[str]:
@@ -133,6 +152,7 @@ class Shepherd(LoggingConfigurable):
         self._provider: Provider | None = None
         self._renewals: Renewals | None = None
         self._service: ServiceTokens | None = None
+        self._loop: Loop | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
     # -- for users' sessions -----------------------------------------------------------------
@@ -197,32 +217,45 @@ class Shepherd(LoggingConfigurable):
         want = Want(audience, frozenset(scopes))
         return _handed_out(want, await renewals.token(owner, want, min_valid=min_valid))
 
+    async def userinfo(self, owner: str, scopes: Iterable[str]) -> Told | None:
+        """Ask the provider who ``owner`` is by now; ``None`` if it has no place to ask.
+
+        The access token for it has no audience, and is renewed only when somebody asks.
+
+        Raises
+        ------
+        Transient, Terminal
+            As :meth:`access_token`.
+        """
+        _, _, renewals = await self._ready()
+        assert self._provider is not None
+        if (await self._provider.verifier.metadata()).userinfo_endpoint is None:
+            return None
+        token = await renewals.token(owner, Want("", frozenset(scopes)), take=False)
+        claims = await self._provider.userinfo(token.value)
+        return None if claims is None else Told(claims, token.renew_at)
+
     async def status(self, owner: str) -> GrantStatus:
         """Return how the owner's grant is doing, without asking the provider."""
-        vault, threads, _ = await self._ready()
-        grant = await threads.run(vault.grant, owner)
+        vault, threads, renewals = await self._ready()
+        await renewals.uses.settle()
+        grant = await threads.read(vault.grant, owner)
         if grant is None:
             return GrantStatus(GrantState.NONE)
         return GrantStatus(
             state=grant.state,
             subject=grant.subject,
             issuer=grant.issuer,
-            good_until=await threads.run(vault.good_until, owner),
+            good_until=await threads.read(vault.good_until, owner),
             login_until=grant.refresh_expires_at,
             failing_since=grant.failing_since,
             last_error=grant.last_error or None,
         )
 
     async def forget(self, owner: str) -> None:
-        """Give the owner's grant up: here at once, at the provider if it answers (RFC 7009)."""
-        vault, threads, _ = await self._ready()
-        refresh_token = await threads.run(vault.end_grant, owner)
-        if refresh_token is None or self._provider is None:
-            return
-        try:
-            await self._provider.revoke(refresh_token)
-        except ShepherdError as error:
-            self.log.warning("Could not revoke the grant of %s: %s", owner, error)
+        """Give the owner's grant up: here at once, at the provider when it answers (RFC 7009)."""
+        _, _, renewals = await self._ready()
+        await renewals.revocations.end(owner)
 
     # -- for the hub itself ------------------------------------------------------------------
 
@@ -238,6 +271,22 @@ class Shepherd(LoggingConfigurable):
         assert self._service is not None
         want = Want(audience, frozenset(scopes))
         return _handed_out(want, await self._service.token(want))
+
+    # -- seen from outside -------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Say whether tokens are looked after; nothing is asked for it."""
+        loop, renewals = self._loop, self._renewals
+        return judge(
+            Signs(
+                looping=self.renew_ahead,
+                beat_at=loop.beat_at if loop else None,
+                late_at=renewals.uses.late_at if renewals else None,
+                late_left=renewals.uses.late_left if renewals else 0.0,
+                failing_since=loop.failing_since if loop else None,
+            ),
+            self._timing.clock(),
+        )
 
     # -- life --------------------------------------------------------------------------------
 
@@ -260,6 +309,7 @@ class Shepherd(LoggingConfigurable):
             ca_certs=self.ca_certs,
             audience_parameter=self.audience_parameter,
             clock=self._timing.clock,
+            jitter=self._timing.jitter,
         )
         self._vault = Vault(self.vault_url, cipher, clock=self._timing.clock)
         self._provider = provider
@@ -271,14 +321,26 @@ class Shepherd(LoggingConfigurable):
             provider,
             holder=self._holder,
             timing=self._timing,
+            exchange=self.exchange,
+            log=self.log,
+        )
+        self._loop = Loop(
+            self._vault,
+            self._threads,
+            self._renewals,
+            provider.breaker,
+            timing=self._timing,
+            parallel=self.parallel,
+            renews=self.renew_ahead,
             log=self.log,
         )
 
     async def start(self) -> None:
         """Open the vault and begin the loop.  Twice is harmless.  Raises as :meth:`open`."""
         await self._ready()
+        assert self._loop is not None
         if self._loop_task is None:
-            self._loop_task = asyncio.create_task(self._loop(), name="roost-shepherd")
+            self._loop_task = asyncio.create_task(self._loop.run(), name="roost-shepherd")
 
     async def stop(self) -> None:
         """End the loop, wait for renewals under way to be committed, and close the vault."""
@@ -295,7 +357,7 @@ class Shepherd(LoggingConfigurable):
             await asyncio.to_thread(self._threads.close)
             self._threads = self._vault = None
         if self._provider is not None:
-            self._provider.close()
+            await self._provider.close()
             self._provider = self._service = None
 
     async def _ready(self) -> tuple[Vault, Threads, Renewals]:
@@ -307,38 +369,6 @@ class Shepherd(LoggingConfigurable):
         assert self._renewals is not None
         return self._vault, self._threads, self._renewals
 
-    # -- the loop ----------------------------------------------------------------------------
-
-    async def _loop(self) -> None:
-        while True:
-            try:
-                wait = await self._round()
-            except Exception:
-                self.log.exception("A round of renewals failed")
-                wait = _LOOK_MOST
-            await asyncio.sleep(wait)
-
-    async def _round(self) -> float:
-        """Renew what is due; return how many seconds to wait."""
-        vault, threads, renewals = await self._ready()
-        due = await threads.run(vault.in_use, before=self._timing.clock())
-        gate = asyncio.Semaphore(self.parallel)
-
-        async def renew(item: Due) -> None:
-            async with gate:
-                try:
-                    await renewals.token(item.owner, item.want, take=False)
-                except ShepherdError as error:
-                    # Its state and sentence are in the vault by now.
-                    self.log.debug("%s has no fresh token: %s", item.owner, error)
-                except Exception:
-                    self.log.exception("The renewal of a token of %s failed", item.owner)
-
-        await asyncio.gather(*(renew(item) for item in due))
-        coming = await threads.run(vault.in_use, limit=1)
-        wait = coming[0].renew_at - self._timing.clock() if coming else _LOOK_MOST
-        return min(_LOOK_MOST, max(_LOOK_LEAST, wait))
-
 
 def _handed_out(want: Want, token: StoredToken) -> AccessToken:
     return AccessToken(
@@ -347,6 +377,7 @@ def _handed_out(want: Want, token: StoredToken) -> AccessToken:
         audience=want.audience,
         scopes=token.scopes,
         renew_at=token.renew_at,
+        issued_at=token.issued_at,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_shepherd.errors import ProviderBusy
-from roost_shepherd.expiry import backoff, deadline, good_for, jwt_expiry
+from roost_shepherd.expiry import backoff, deadline, good_for, jwt_expiry, patience
 from roost_shepherd.provider import TokenAnswer, sort_error
 from roost_shepherd.shepherd import AccessToken
 
@@ -41,6 +41,13 @@ def test_backoff_is_bounded_and_minds_retry_after(failures, jitter, retry_after)
     assert 0.5 <= wait <= 600
     if retry_after is not None and retry_after <= 600:
         assert wait >= retry_after
+
+
+@given(st.integers(1, 50), parts, st.floats(0, 1e9), st.floats(1, 1e4))
+def test_a_wait_leaves_half_of_what_a_token_has_left(failures, jitter, retry_after, left):
+    most = patience(1e9, issued_at=1e9 - left, expires_at=1e9 + left)
+    wait = backoff(failures, jitter=jitter, retry_after=retry_after, most=most)
+    assert wait <= max(3.0, left / 2 + 1e-3)
 
 
 @given(st.text() | st.none())

@@ -25,7 +25,7 @@ ME = "https://ctl.example.org:8443"
 async def verifier(double, clock):
     verifier = TokenVerifier(double.issuer, clock=clock)
     yield verifier
-    verifier.close()
+    await verifier.close()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_the_issuers_slash_is_no_difference(double, claims, clock):
     verifier = TokenVerifier(double.issuer.rstrip("/"), clock=clock)
     await verifier.verify(double.keys[0].token(claims()), audience=ME)
     await verifier.verify(double.keys[0].token(claims(iss=double.issuer.rstrip("/"))), audience=ME)
-    verifier.close()
+    await verifier.close()
 
 
 REFUSED = [
@@ -259,7 +259,7 @@ async def test_an_issuer_that_calls_itself_otherwise_is_refused(double, clock):
     other = TokenVerifier(double.issuer.replace("127.0.0.1", "localhost"), clock=clock)
     with pytest.raises(ProviderBusy, match="must be that very URL"):
         await other.metadata()
-    other.close()
+    await other.close()
 
 
 def test_same_issuer_forgives_one_slash_only():

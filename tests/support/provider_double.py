@@ -87,6 +87,7 @@ class ProviderDouble:
         self.lifetime: float = 120
         self.rotates = True
         self.delay = 0.0
+        self.metadata: dict[str, Any] = {}  # more of it
         self.fail: Any = None  # (status, body or dict, headers) for the token endpoint
         self.jwks_fail = False
         self.lose_answer = False  # rotate, then close the connection
@@ -213,6 +214,7 @@ class _Discovery(_Base):
                 "jwks_uri": base + "jwk",
                 "revocation_endpoint": base + "revoke",
             }
+            | self.double.metadata
         )
 
 

@@ -81,6 +81,16 @@ class Cipher:
         return secret
 
 
+def grant_place(owner: str) -> str:
+    """Return the place of an owner's refresh token."""
+    return f"grant {owner}"
+
+
+def token_place(owner: str, audience: str, scope_key: str) -> str:
+    """Return the place of an owner's access token for one audience and one set of scopes."""
+    return f"token {owner} {audience} {scope_key}"
+
+
 def _fernet(key: str, position: int) -> Fernet:
     try:
         if _HEX.fullmatch(key):

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import alembic.command
 import alembic.config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select
+from sqlalchemy import Engine, create_engine, delete, event, func, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
 
 _BUSY_MS = 5000
 _OPEN_TRIES = 20
-_CANARY = "canary"
+CANARY = "canary"
+"""Name of the marks that keys leave, and the place that they are sealed for."""
 _WRITE = "roost_write"
+VERSION_TABLE = "vault_version"
+"""May share a database with JupyterHub, which has one of its own."""
 
 
 def open_vault(url: str, cipher: Cipher) -> Engine:
@@ -75,6 +80,57 @@ def open_vault(url: str, cipher: Cipher) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def open_existing(url: str, cipher: Cipher) -> Engine:
+    """Return an engine on a vault that is there, and change nothing: for the admin's commands.
+
+    Raises
+    ------
+    BadSetting, VaultLocked, VaultUnusable
+        As :func:`open_vault`; also if there is no vault, or one of another version.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadSetting(
+            f"{url[:200]!r} is not a database URL; sqlite:////var/lib/roost/vault.sqlite is one."
+        ) from None
+    shown = parsed.render_as_string(hide_password=True)
+    missing = VaultUnusable(f"There is no vault of tokens at {shown}.")
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise missing
+    engine = _engine(parsed)
+    try:
+        with engine.begin() as connection:
+            tables = inspect(connection)
+            if not tables.has_table(MetaRow.__tablename__):
+                raise missing
+            _check_canaries(connection, tables, cipher)
+            found = MigrationContext.configure(
+                connection, opts={"version_table": VERSION_TABLE}
+            ).get_current_revision()
+        if found != ScriptDirectory.from_config(_alembic()).get_current_head():
+            raise VaultUnusable(
+                f"The vault of tokens at {shown} is of another version of Roost; nothing was "
+                "changed. Start the hub of this version on it first."
+            )
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise unusable(error, parsed) from None
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def forget_older_keys(connection: Connection, cipher: Cipher) -> None:
+    """Take away the marks of all keys but the newest: nothing is sealed with them any more."""
+    for name, value in connection.execute(
+        select(MetaRow.name, MetaRow.value).where(MetaRow.name.startswith(f"{CANARY}:"))
+    ).all():
+        if not cipher.is_newest(value, CANARY):
+            connection.execute(delete(MetaRow).where(MetaRow.name == name))
 
 
 def write_engine(engine: Engine) -> Engine:
@@ -130,6 +186,8 @@ def _engine(url: URL) -> Engine:
         hide_parameters=True,
         connect_args={"check_same_thread": False} if sqlite else {},
         pool_pre_ping=not sqlite,
+        # The connection that was used last has the pages that were.
+        pool_use_lifo=True,
     )
     if sqlite:
         event.listen(engine, "connect", _on_connect)
@@ -173,10 +231,10 @@ def _check_and_migrate(engine: Engine, cipher: Cipher) -> None:
 def _check_canaries(connection: Connection, tables: Inspector, cipher: Cipher) -> None:
     if not tables.has_table(MetaRow.__tablename__):
         return
-    canaries = _canaries(connection)
-    for canary in canaries:
-        cipher.open(canary, _CANARY)
-    if not canaries and connection.scalar(select(func.count()).select_from(GrantRow)):
+    found = canaries(connection)
+    for canary in found:
+        cipher.open(canary, CANARY)
+    if not found and connection.scalar(select(func.count()).select_from(GrantRow)):
         raise VaultLocked(
             "The vault of tokens holds grants but no mark of its key, so it cannot be told "
             "whether the keys that are set are right; nothing was changed. "
@@ -186,23 +244,29 @@ def _check_canaries(connection: Connection, tables: Inspector, cipher: Cipher) -
 
 def _leave_canary(connection: Connection, cipher: Cipher) -> None:
     """Leave a mark of each key that ever sealed here: no key can be dropped unnoticed."""
-    if any(cipher.is_newest(canary, _CANARY) for canary in _canaries(connection)):
+    if any(cipher.is_newest(canary, CANARY) for canary in canaries(connection)):
         return
     connection.execute(
         insert(MetaRow).values(
-            name=f"{_CANARY}:{secrets.token_hex(8)}", value=cipher.seal(_CANARY, _CANARY)
+            name=f"{CANARY}:{secrets.token_hex(8)}", value=cipher.seal(CANARY, CANARY)
         )
     )
 
 
-def _canaries(connection: Connection) -> Sequence[bytes]:
+def canaries(connection: Connection) -> Sequence[bytes]:
+    """Return the marks that keys left."""
     return connection.scalars(
-        select(MetaRow.value).where(MetaRow.name.startswith(f"{_CANARY}:"))
+        select(MetaRow.value).where(MetaRow.name.startswith(f"{CANARY}:"))
     ).all()
 
 
 def _migrate(connection: Connection) -> None:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", "roost_shepherd.vault:migrations")
+    config = _alembic()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
+
+
+def _alembic() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "roost_shepherd.vault:migrations")
+    return config

@@ -44,12 +44,23 @@ class StoredGrant:
     subject: str
     refresh_token: str | None = field(repr=False)
     refresh_expires_at: float | None
+    scopes: frozenset[str]
     state: GrantState
     generation: int
     failures: int
     failing_since: float | None
     next_try_at: float
     last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What the beginning of a renewal found."""
+
+    grant: StoredGrant | None
+    token: StoredToken | None
+    leased: bool
+    """Whether the grant is now this process's to renew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,63 @@ Nothing here knows the provider; nothing leaves here but decrypted values for on
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CursorResult, and_, delete, or_, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
-from roost_shepherd.vault.database import open_vault, unusable, write_engine
-from roost_shepherd.vault.models import GrantRow, GrantState, TokenRow
-from roost_shepherd.vault.records import Due, StoredGrant, StoredToken, Want
+from roost_shepherd.vault.crypto import token_place
+from roost_shepherd.vault.database import open_vault
+from roost_shepherd.vault.ended import Ended
+from roost_shepherd.vault.models import GrantState
+from roost_shepherd.vault.records import Begun, StoredGrant, StoredToken, Want
+from roost_shepherd.vault.rounds import Rounds
+from roost_shepherd.vault.rows import (
+    GRANT_AND_TOKEN,
+    HEALTHY,
+    NO_LEASE,
+    SAME,
+    grants,
+    ran,
+    tokens,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sqlalchemy import Connection
 
     from roost_shepherd.vault.crypto import Cipher
 
+# The statements of every renewal, made once: to make one costs more than to run it.
+_FREE = or_(
+    grants.c.lease_holder.is_(None),
+    grants.c.lease_holder == bindparam("b_holder"),
+    grants.c.lease_until <= bindparam("b_now"),
+)
+_TAKE_BY_OWNER = update(grants).where(grants.c.owner == bindparam("b_which"), _FREE)
+_TAKE_BY_ID = update(grants).where(grants.c.id == bindparam("b_which"), _FREE)
+_WANTED = and_(
+    tokens.c.audience == bindparam("b_audience"),
+    tokens.c.wanted_scopes == bindparam("b_scopes"),
+)
+_TOKEN = update(tokens).where(tokens.c.grant_id == bindparam("b_grant"), _WANTED)
+_LOOK_UP = GRANT_AND_TOKEN.outerjoin_from(
+    grants, tokens, and_(tokens.c.grant_id == grants.c.id, _WANTED)
+).where(grants.c.owner == bindparam("b_owner"))
+_MARK = (
+    update(tokens)
+    .where(
+        tokens.c.grant_id
+        == select(grants.c.id).where(grants.c.owner == bindparam("b_owner")).scalar_subquery(),
+        _WANTED,
+        tokens.c.issued_at == bindparam("b_issued"),
+    )
+    .values(taken=True)
+)
 
-class Vault:
+
+class Vault(Rounds, Ended):
     """Grants and access tokens, encrypted.
 
     Parameters
@@ -42,14 +81,7 @@ class Vault:
     """
 
     def __init__(self, url: str, cipher: Cipher, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = open_vault(url, cipher)
-        self._writer = write_engine(self._engine)
-        self._cipher = cipher
-        self._clock = clock
-
-    def close(self) -> None:
-        """Give the database back."""
-        self._engine.dispose()
+        super().__init__(open_vault(url, cipher), cipher, clock)
 
     # -- grants ------------------------------------------------------------------------------
 
@@ -70,13 +102,8 @@ class Vault:
             "refresh_token": self._seal_refresh(owner, refresh_token),
             "refresh_expires_at": refresh_expires_at,
             "scopes": " ".join(sorted(scopes)),
+            **HEALTHY,
             "state": (GrantState.LIVE if refresh_token else GrantState.NEEDS_LOGIN).value,
-            "failures": 0,
-            "failing_since": None,
-            "next_try_at": 0.0,
-            "last_error": "",
-            "lease_holder": None,
-            "lease_until": 0.0,
             "updated_at": self._clock(),
         }
         try:
@@ -87,61 +114,54 @@ class Vault:
 
     def grant(self, owner: str) -> StoredGrant | None:
         """Return a grant with its refresh token, or ``None``."""
-        with self._read() as session:
-            row = self._row(session, owner)
+        with self._read() as connection:
+            row = self._row(connection, owner)
             return None if row is None else self._grant(row)
-
-    def end_grant(self, owner: str) -> str | None:
-        """Forget a grant's secrets; return the refresh token that is now to be revoked."""
-        with self._write() as session:
-            row = self._row(session, owner)
-            if row is None:
-                return None
-            token = self._open_refresh(row)
-            session.execute(delete(TokenRow).where(TokenRow.grant_id == row.id))
-            session.execute(
-                update(GrantRow)
-                .where(GrantRow.id == row.id)
-                .values(
-                    refresh_token=None,
-                    state=GrantState.REVOKED.value,
-                    generation=GrantRow.generation + 1,
-                    last_error="",
-                    lease_holder=None,
-                    lease_until=0.0,
-                    updated_at=self._clock(),
-                )
-            )
-            return token
 
     # -- leases ------------------------------------------------------------------------------
 
+    def begin_renewal(
+        self,
+        owner: str,
+        want: Want,
+        *,
+        holder: str,
+        seconds: float,
+        needed: Callable[[StoredGrant, StoredToken | None], bool],
+    ) -> Begun:
+        """Take the grant's lease and read what it is for, in one transaction.
+
+        Parameters
+        ----------
+        owner, want
+            Whose token, for what.
+        holder, seconds
+            Who renews, and for how long at most.
+        needed
+            Tells from what was read whether a renewal is needed; the lease is not taken if it is
+            not, or if this raises.
+        """
+        with self._write() as connection:
+            # First the lease, then the reading: on PostgreSQL this locks the row.
+            leased = self._lease(connection, _TAKE_BY_OWNER, owner, holder, seconds)
+            grant, token = self._look_up(connection, owner, want)
+            if leased and grant is not None and not needed(grant, token):
+                connection.execute(update(grants).where(grants.c.id == grant.id).values(**NO_LEASE))
+                leased = False
+        return Begun(grant, token, leased=leased)
+
     def take_lease(self, grant_id: int, holder: str, seconds: float) -> bool:
         """Try to become the only one, of all processes, that may renew this grant."""
-        now = self._clock()
-        with self._write() as session:
-            changed = _changed(
-                session,
-                update(GrantRow)
-                .where(
-                    GrantRow.id == grant_id,
-                    or_(
-                        GrantRow.lease_holder.is_(None),
-                        GrantRow.lease_holder == holder,
-                        GrantRow.lease_until <= now,
-                    ),
-                )
-                .values(lease_holder=holder, lease_until=now + seconds),
-            )
-        return changed == 1
+        with self._write() as connection:
+            return self._lease(connection, _TAKE_BY_ID, grant_id, holder, seconds)
 
     def drop_lease(self, grant_id: int, holder: str) -> None:
         """Give the lease back, if it is still ours."""
-        with self._write() as session:
-            session.execute(
-                update(GrantRow)
-                .where(GrantRow.id == grant_id, GrantRow.lease_holder == holder)
-                .values(lease_holder=None, lease_until=0.0)
+        with self._write() as connection:
+            connection.execute(
+                update(grants)
+                .where(grants.c.id == grant_id, grants.c.lease_holder == holder)
+                .values(**NO_LEASE)
             )
 
     # -- what a renewal leaves ---------------------------------------------------------------
@@ -155,7 +175,7 @@ class Vault:
         refresh_token: str | None,
         refresh_expires_at: float | None,
     ) -> bool:
-        """Write a provider's answer, all of it or nothing.
+        """Write a provider's answer, all of it or nothing, and give the lease back.
 
         Returns
         -------
@@ -163,13 +183,8 @@ class Vault:
             ``False`` if the grant was replaced or ended since it was read: then nothing is written.
         """
         values: dict[str, Any] = {
+            **HEALTHY,
             "state": GrantState.LIVE.value,
-            "failures": 0,
-            "failing_since": None,
-            "next_try_at": 0.0,
-            "last_error": "",
-            "lease_holder": None,
-            "lease_until": 0.0,
             "updated_at": self._clock(),
         }
         if refresh_token is not None and refresh_token != grant.refresh_token:
@@ -178,27 +193,28 @@ class Vault:
                 "refresh_expires_at": refresh_expires_at,
                 "generation": grant.generation + 1,
             }
-        with self._write() as session:
-            if not _changed(session, _same(grant).values(**values)):
+        same = {"id": grant.id, "generation": grant.generation}
+        given = {
+            "granted_scopes": " ".join(sorted(token.scopes)),
+            "value": self._cipher.seal(
+                token.value, token_place(grant.owner, want.audience, want.scope_key)
+            ),
+            "issued_at": token.issued_at,
+            "renew_at": token.renew_at,
+            "expires_at": token.expires_at,
+            "taken": token.taken,
+        }
+        with self._write() as connection:
+            if not ran(connection, SAME, values, **same):
                 return False
-            row = session.scalar(
-                select(TokenRow).where(
-                    TokenRow.grant_id == grant.id,
-                    TokenRow.audience == want.audience,
-                    TokenRow.wanted_scopes == want.scope_key,
-                )
-            )
-            if row is None:
-                row = TokenRow(
-                    grant_id=grant.id, audience=want.audience, wanted_scopes=want.scope_key
-                )
-                session.add(row)
-            row.granted_scopes = " ".join(sorted(token.scopes))
-            row.value = self._cipher.seal(token.value, _token_place(grant.owner, want))
-            row.issued_at = token.issued_at
-            row.renew_at = token.renew_at
-            row.expires_at = token.expires_at
-            row.taken = token.taken
+            place = {"audience": want.audience, "scopes": want.scope_key}
+            if not ran(connection, _TOKEN, given, grant=grant.id, **place):
+                key = {
+                    "grant_id": grant.id,
+                    "audience": want.audience,
+                    "wanted_scopes": want.scope_key,
+                }
+                connection.execute(insert(tokens), key | given)
         return True
 
     def commit_failure(
@@ -210,181 +226,74 @@ class Vault:
         next_try_at: float,
     ) -> bool:
         """Write down that a renewal failed; ``False`` if the grant is another by now."""
-        with self._write() as session:
-            return bool(
-                _changed(
-                    session,
-                    _same(grant).values(
-                        state=state.value,
-                        failures=GrantRow.failures + 1,
-                        failing_since=grant.failing_since or self._clock(),
-                        next_try_at=next_try_at,
-                        last_error=sentence,
-                        lease_holder=None,
-                        lease_until=0.0,
-                        updated_at=self._clock(),
-                    ),
-                )
-            )
+        now = self._clock()
+        values = {
+            "state": state.value,
+            "failures": grant.failures + 1,
+            "failing_since": grant.failing_since or now,
+            "next_try_at": next_try_at,
+            "last_error": sentence,
+            "updated_at": now,
+            **NO_LEASE,
+        }
+        with self._write() as connection:
+            return ran(connection, SAME, values, id=grant.id, generation=grant.generation) == 1
 
     # -- access tokens -----------------------------------------------------------------------
 
     def look_up(self, owner: str, want: Want) -> tuple[StoredGrant | None, StoredToken | None]:
         """Return a grant and its access token for ``want``, in one read."""
-        with self._read() as session:
-            row = self._row(session, owner)
-            if row is None:
-                return None, None
-            found = session.scalar(
-                select(TokenRow).where(
-                    TokenRow.grant_id == row.id,
-                    TokenRow.audience == want.audience,
-                    TokenRow.wanted_scopes == want.scope_key,
-                )
-            )
-            return self._grant(row), None if found is None else self._token(owner, want, found)
+        with self._read() as connection:
+            return self._look_up(connection, owner, want)
 
-    def mark_taken(self, owner: str, want: Want, issued_at: float) -> None:
-        """Note that somebody uses this very token, so that the loop renews it."""
-        with self._write() as session:
-            session.execute(
-                update(TokenRow)
-                .where(
-                    TokenRow.grant_id.in_(select(GrantRow.id).where(GrantRow.owner == owner)),
-                    TokenRow.audience == want.audience,
-                    TokenRow.wanted_scopes == want.scope_key,
-                    TokenRow.issued_at == issued_at,
-                    TokenRow.taken.is_(False),
-                )
-                .values(taken=True)
-            )
-
-    def in_use(self, *, before: float | None = None, limit: int = 1000) -> list[Due]:
-        """Return the tokens that sessions use and that can be renewed, the most urgent first.
+    def mark_taken(self, taken: Iterable[tuple[str, Want, float]]) -> None:
+        """Note that somebody uses these very tokens, so that the loop renews them.
 
         Parameters
         ----------
-        before
-            Only those whose renewal is due by then.
-        limit
-            At most so many.
+        taken
+            Owner, want, and when the token was issued.
         """
-        query = (
-            select(GrantRow.owner, TokenRow, GrantRow.next_try_at)
-            .join(GrantRow, GrantRow.id == TokenRow.grant_id)
-            .where(
-                TokenRow.taken.is_(True),
-                GrantRow.state.in_((GrantState.LIVE.value, GrantState.RETRYING.value)),
-            )
-            .order_by(TokenRow.renew_at)
-            .limit(limit)
-        )
-        if before is not None:
-            query = query.where(and_(TokenRow.renew_at <= before, GrantRow.next_try_at <= before))
-        with self._read() as session:
-            return [
-                Due(
-                    owner,
-                    Want(row.audience, frozenset(row.wanted_scopes.split())),
-                    max(row.renew_at, next_try_at),
-                )
-                for owner, row, next_try_at in session.execute(query)
-            ]
-
-    def good_until(self, owner: str) -> float | None:
-        """Return when the first of the tokens that are in use ends."""
-        with self._read() as session:
-            return session.scalar(
-                select(TokenRow.expires_at)
-                .join(GrantRow, GrantRow.id == TokenRow.grant_id)
-                .where(GrantRow.owner == owner, TokenRow.taken.is_(True))
-                .order_by(TokenRow.expires_at)
-                .limit(1)
-            )
+        marks = [
+            {
+                "b_owner": owner,
+                "b_audience": want.audience,
+                "b_scopes": want.scope_key,
+                "b_issued": issued_at,
+            }
+            for owner, want, issued_at in taken
+        ]
+        with self._write() as connection:
+            connection.execute(_MARK, marks)
 
     # -- inside ------------------------------------------------------------------------------
 
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        try:
-            with Session(self._engine) as session, session.begin():
-                yield session
-        except SQLAlchemyError as error:
-            raise unusable(error, self._engine.url) from None
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        try:
-            with Session(self._writer) as session, session.begin():
-                yield session
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            raise unusable(error, self._engine.url) from None
-
     def _put(self, owner: str, values: Mapping[str, Any]) -> None:
-        with self._write() as session:
-            row = self._row(session, owner)
+        with self._write() as connection:
+            row = self._row(connection, owner)
             if row is None:
-                session.add(GrantRow(owner=owner, generation=1, **values))
+                connection.execute(insert(grants).values(owner=owner, generation=1, **values))
                 return
-            session.execute(delete(TokenRow).where(TokenRow.grant_id == row.id))
-            session.execute(
-                update(GrantRow)
-                .where(GrantRow.id == row.id)
-                .values(generation=GrantRow.generation + 1, **values)
+            connection.execute(delete(tokens).where(tokens.c.grant_id == row.id))
+            connection.execute(
+                update(grants)
+                .where(grants.c.id == row.id)
+                .values(generation=grants.c.generation + 1, **values)
             )
 
-    def _row(self, session: Session, owner: str) -> GrantRow | None:
-        return session.scalar(select(GrantRow).where(GrantRow.owner == owner))
+    def _look_up(
+        self, connection: Connection, owner: str, want: Want
+    ) -> tuple[StoredGrant | None, StoredToken | None]:
+        row = connection.execute(
+            _LOOK_UP, {"b_owner": owner, "b_audience": want.audience, "b_scopes": want.scope_key}
+        ).first()
+        if row is None:
+            return None, None
+        return self._grant(row), None if row.value is None else self._token(owner, want, row)
 
-    def _grant(self, row: GrantRow) -> StoredGrant:
-        return StoredGrant(
-            id=row.id,
-            owner=row.owner,
-            issuer=row.issuer,
-            subject=row.subject,
-            refresh_token=self._open_refresh(row),
-            refresh_expires_at=row.refresh_expires_at,
-            state=GrantState(row.state),
-            generation=row.generation,
-            failures=row.failures,
-            failing_since=row.failing_since,
-            next_try_at=row.next_try_at,
-            last_error=row.last_error,
-        )
-
-    def _token(self, owner: str, want: Want, row: TokenRow) -> StoredToken:
-        return StoredToken(
-            value=self._cipher.open(row.value, _token_place(owner, want)),
-            scopes=frozenset(row.granted_scopes.split()),
-            issued_at=row.issued_at,
-            renew_at=row.renew_at,
-            expires_at=row.expires_at,
-            taken=row.taken,
-        )
-
-    def _seal_refresh(self, owner: str, token: str | None) -> bytes | None:
-        return None if token is None else self._cipher.seal(token, _grant_place(owner))
-
-    def _open_refresh(self, row: GrantRow) -> str | None:
-        if row.refresh_token is None:
-            return None
-        return self._cipher.open(row.refresh_token, _grant_place(row.owner))
-
-
-def _changed(session: Session, statement: Any) -> int:
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount
-
-
-def _same(grant: StoredGrant) -> Any:
-    """Return an update that hits the grant only while it is the one that was read."""
-    return update(GrantRow).where(GrantRow.id == grant.id, GrantRow.generation == grant.generation)
-
-
-def _grant_place(owner: str) -> str:
-    return f"grant {owner}"
-
-
-def _token_place(owner: str, want: Want) -> str:
-    return f"token {owner} {want.audience} {want.scope_key}"
+    def _lease(
+        self, connection: Connection, statement: Any, which: object, holder: str, seconds: float
+    ) -> bool:
+        now = self._clock()
+        values = {"lease_holder": holder, "lease_until": now + seconds}
+        return ran(connection, statement, values, which=which, holder=holder, now=now) == 1
