@@ -7,45 +7,57 @@ id_token, an account by issuer and subject, and a grant that goes to the shepher
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
-from oauthenticator.oauth2 import OAuthenticator
-from roost_shepherd.errors import BadSetting, NeedsLogin, ShepherdError, TokenInvalid, Transient
-from roost_shepherd.http import HttpClient, require_https
+from jupyterhub import orm
+from roost_shepherd.errors import (
+    AccountSuspended,
+    AupRequired,
+    NeedsLogin,
+    ShepherdError,
+    TokenInvalid,
+)
+from roost_shepherd.expiry import deadline
+from roost_shepherd.http import HttpClient
 from roost_shepherd.keys import TokenVerifier
 from roost_shepherd.provider import TokenAnswer, sort_error
 from roost_shepherd.shepherd import Shepherd
 from tornado import web
 from tornado.ioloop import IOLoop
-from traitlets import Instance, List, TraitError, Unicode, default, validate
+from traitlets import Instance, TraitError, default
 
+from roost_authenticator import pages
+from roost_authenticator.accounts import Accounts, ByClaim, ByHook, ByMapFile
 from roost_authenticator.claims import Identity, identity
 from roost_authenticator.errors import (
+    AccountTaken,
     AuthenticatorError,
-    BadMapFile,
+    BadAccounts,
     LoginFailed,
     LoginRefused,
+    NotMapped,
+    UnsafeAccount,
 )
 from roost_authenticator.handlers import (
     IAMCallbackHandler,
     IAMLoginHandler,
+    IAMLogoutHandler,
+    IAMSignInHandler,
     nonce_of,
     unavailable,
 )
 from roost_authenticator.mapfile import MapFile
+from roost_authenticator.settings import BASE_SCOPES, CLUSTER_SCOPES, IAMSettings
+from roost_authenticator.standing import RENEW_AT, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-BASE_SCOPES = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups")
-CLUSTER_SCOPES = ("compute.read", "compute.create", "compute.modify", "compute.cancel")
-
-# The states of a grant in which only a new login helps.  `none` is not among them: somebody
-# without a grant may still use the hub, and hears about it when a cluster needs the token.
-_ENDED = frozenset({"needs_login", "revoked", "suspended", "aup_required"})
+__all__ = ["BASE_SCOPES", "CLUSTER_SCOPES", "IAMOAuthenticator"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,81 +69,19 @@ class _PendingGrant:
     answer: TokenAnswer = field(repr=False)
 
 
-class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
+class IAMOAuthenticator(IAMSettings):
     """Log people in through an INDIGO IAM, and hand their grants to the shepherd.
 
-    Needs ``issuer``, ``client_id``, ``client_secret``, ``oauth_callback_url`` and ``map_file``; the
-    issuer's discovery document tells the rest.
+    Needs ``issuer``, ``client_id``, ``client_secret``, ``oauth_callback_url`` and one source of
+    accounts, such as ``map_file``; the issuer's discovery document tells the rest.
     """
 
     login_handler = IAMLoginHandler
     callback_handler = IAMCallbackHandler
+    logout_handler = IAMLogoutHandler
     user_auth_state_key = "iam_user"
 
-    issuer = Unicode(
-        config=True,
-        help="The IAM's issuer URL, as its /.well-known/openid-configuration says it.",
-    )
-    map_file = Unicode(
-        config=True,
-        help="""
-        The file that says which account belongs to whom, in lines
-        `SCITOKENS <issuer>,<subject> <account>`: the access point's own map file may serve.
-        It is read again when it changes.
-        """,
-    )
-    audiences = List(
-        Unicode(),
-        config=True,
-        help="""
-        The audiences that tokens will be wanted for: each cluster's, and those of the site file's
-        `tokens`. Sent as RFC 8707 `resource` at login; IAM gives later tokens for these only.
-        """,
-    )
-    cluster_scopes = List(
-        Unicode(),
-        default_value=list(CLUSTER_SCOPES),
-        config=True,
-        help="Scopes to ask for besides those of the login itself, such as storage.read:/ .",
-    )
-    contact = Unicode(
-        "the administrators of this hub",
-        config=True,
-        help="Whom people shall ask who are not let in; it stands in the sentence that they read.",
-    )
-    ca_file = Unicode(
-        config=True,
-        help="CA certificates in PEM form for calls to the IAM, if not the system's.",
-    )
     shepherd = Instance(Shepherd, help="Keeps the grants and renews the tokens.")
-
-    # -- defaults ------------------------------------------------------------------------------
-
-    @default("login_service")
-    def _default_login_service(self) -> str:
-        return "IAM"
-
-    @default("scope")
-    def _default_scope(self) -> list[str]:
-        return [*BASE_SCOPES, *self.cluster_scopes]
-
-    @default("basic_auth")
-    def _default_basic_auth(self) -> bool:
-        return True  # as the shepherd does it; RFC 6749, section 2.3.1, prefers it
-
-    @default("manage_groups")
-    def _default_manage_groups(self) -> bool:
-        return True
-
-    @default("auth_state_groups_key")
-    def _default_auth_state_groups_key(self) -> str:
-        return f"{self.user_auth_state_key}.groups"
-
-    @default("allow_all")
-    def _default_allow_all(self) -> bool:
-        # Whoever has an account is let in, unless the site says who.
-        narrowed = self.allowed_users or self.allowed_groups or self.allowed_scopes
-        return not (narrowed or self.allow_existing_users)
 
     @default("shepherd")
     def _default_shepherd(self) -> Shepherd:
@@ -144,27 +94,56 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
             ca_certs=self.ca_file or None,
         )
 
-    @validate("issuer")
-    def _validate_issuer(self, proposal: Mapping[str, Any]) -> str:
-        try:
-            return require_https(proposal["value"], "IAMOAuthenticator.issuer")
-        except BadSetting as error:
-            raise TraitError(error.sentence) from None
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("issuer", "client_id", "client_secret", "map_file"):
-            if not getattr(self, name):
-                raise TraitError(f"c.IAMOAuthenticator.{name} is not set; it has no default.")
-        if self.username_map:
-            raise TraitError(
-                "c.IAMOAuthenticator.username_map is set; accounts come from "
-                f"{self.map_file} alone, so that hub and clusters agree."
-            )
+        self.check_settings()
         ca_certs = self.ca_file or None
         self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs)
         self._http = HttpClient(ca_certs=ca_certs)
-        self._map = MapFile(self.map_file, log=self.log)
+        self._accounts = self._source_of_accounts()
+        self.standing = Standing(self)
+        self.sessions_of: list[Any] = []
+        """Functions that tell, for a user's name, whether a session still needs their grant."""
+        self._app: Any = None
+
+    async def close(self) -> None:
+        """Stop the shepherd, and close the connections to the provider; the next use opens all."""
+        await self.shepherd.stop()
+        await self.verifier.close()
+        await self._http.close()
+
+    def _source_of_accounts(self) -> Accounts:
+        sources: dict[str, Accounts] = {}
+        if self.map_file:
+            sources["map_file"] = ByMapFile(MapFile(self.map_file, log=self.log))
+        if self.account_claim:
+            sources["account_claim"] = ByClaim(self.account_claim)
+        if self.account_hook is not None:
+            sources["account_hook"] = ByHook(self.account_hook)
+        if len(sources) != 1:
+            found = " and ".join(sources) or "none"
+            raise TraitError(
+                "Exactly one of c.IAMOAuthenticator.map_file, account_claim and account_hook must "
+                f"say whose account is whose; set is: {found}."
+            )
+        return next(iter(sources.values()))
+
+    def is_needed(self, name: str) -> bool:
+        """Tell whether a session of this user still needs their grant."""
+        if any(needs(name) for needs in self.sessions_of):
+            return True
+        return self._app is not None and self.count_sessions(name) > 0
+
+    def count_sessions(self, name: str) -> int:
+        """Return how many servers of this user run, start or stop."""
+        found = orm.User.find(self._app.db, name)
+        if found is None:
+            return 0
+        user = self._app.users[found.id]
+        return sum(
+            bool(server.server) or (known in user.spawners and user.spawners[known].active)
+            for known, server in found.orm_spawners.items()
+        )
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
         """Return the login's handlers, and set the shepherd to work: the hub starts here.
@@ -175,8 +154,11 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
             self.shepherd.open()
         except ShepherdError as error:
             app.exit(error.sentence)
+        self._app = app
         IOLoop.current().add_callback(self.shepherd.start)
-        return cast("list[tuple[str, type]]", super().get_handlers(app))
+        IOLoop.current().add_callback(self.standing.departures.run, app)
+        handlers = [*super().get_handlers(app), (r"/login", IAMSignInHandler)]
+        return cast("list[tuple[str, type]]", handlers)
 
     # -- login ---------------------------------------------------------------------------------
 
@@ -205,6 +187,7 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
         **_: Any,
     ) -> dict[str, Any]:
         """Return who came back from the identity provider, or raise the page that says why not."""
+        person: Identity | None = None
         try:
             await self.discover()
             form = self.build_access_tokens_request_params(handler, data)
@@ -212,16 +195,71 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
             response = await self.get_token_info(handler, form)
             answer = TokenAnswer.from_response(response, now=sent_at, requested=self.scope)
             nonce = nonce_of(handler.get_state_cookie())
-            person = await self._verified(answer.id_token, nonce)
-            # Upstream's own way from here on, but without the tokens.
-            model = await self._token_to_auth_model(
-                {"identity": person, "scope": sorted(answer.scopes)}
-            )
+            claims = await self._verified(answer.id_token, nonce)
+            person = identity(claims, **self.reading)
+            renew_at = deadline(answer.issued_at, answer.expires_at)
+            model = await self.model_of(person, claims, answer.scopes, renew_at=renew_at)
+            if self.account_claim:
+                await self._first_come(model["name"], person)
         except (AuthenticatorError, ShepherdError) as error:
             self.log.warning("Login not possible: %s", error)
-            raise self._page(error) from None
+            raise self.page(error, person) from None
         handler.pending_grant = _PendingGrant(person.issuer, person.subject, answer)
-        return cast("dict[str, Any]", model)
+        return model
+
+    async def model_of(
+        self,
+        person: Identity,
+        claims: Mapping[str, Any],
+        scopes: Iterable[str],
+        *,
+        renew_at: float,
+    ) -> dict[str, Any]:
+        """Return JupyterHub's model of a person, without any token.
+
+        Parameters
+        ----------
+        person, claims
+            Who they are, and all that the provider said about them.
+        scopes
+            Those that the grant has.
+        renew_at
+            When to ask the provider again, in seconds since the epoch.
+
+        Raises
+        ------
+        AuthenticatorError
+            If they have no account, or it cannot be told.
+        """
+        account = await self._accounts.account(person, claims)
+        token_info = {
+            "identity": person,
+            "account": account,
+            "scope": sorted(scopes),
+            RENEW_AT: renew_at,
+        }
+        # Upstream's own way from here on, but without the tokens.
+        return cast("dict[str, Any]", await self._token_to_auth_model(token_info))
+
+    async def _first_come(self, name: str, person: Identity) -> None:
+        """Refuse the account to anybody but the first who had it: a claim may be given twice."""
+        found = orm.User.find(self._app.db, name)
+        state = None if found is None else await self._app.users[found.id].get_auth_state()
+        known = (state or {}).get(self.user_auth_state_key)
+        if known and (known["issuer"], known["subject"]) != (person.issuer, person.subject):
+            raise AccountTaken(
+                f"The account {name} belongs to somebody else than {person.issuer}, "
+                f"subject {person.subject}."
+            )
+
+    def build_token_info_request_headers(self) -> dict[str, str]:
+        """Return the headers by which the hub shows who it is, as the shepherd does it."""
+        headers: dict[str, str] = super().build_token_info_request_headers()
+        if self.basic_auth:
+            # RFC 6749, section 2.3.1: both are form-encoded before they are joined.
+            pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
+            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        return headers
 
     async def get_token_info(
         self,
@@ -254,43 +292,77 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
             raise refused
         return body
 
-    def _page(self, error: AuthenticatorError | ShepherdError) -> web.HTTPError:
+    def page(
+        self, error: AuthenticatorError | ShepherdError, person: Identity | None = None
+    ) -> web.HTTPError:
         """Return the page that a failed login ends on."""
+        if isinstance(error, NotMapped | UnsafeAccount | AccountTaken) and person is not None:
+            return pages.no_account(
+                error.sentence,
+                issuer=person.issuer,
+                subject=person.subject,
+                contact=self.contact,
+                hub=self.oauth_callback_url.removesuffix("oauth_callback"),
+            ).error()
+        if isinstance(error, AupRequired | AccountSuspended):
+            return self.waiting_page(error)
         if isinstance(error, TokenInvalid | LoginRefused):
             return web.HTTPError(403, error.sentence)
         if isinstance(error, LoginFailed):
             return web.HTTPError(400, error.sentence)
-        if isinstance(error, BadMapFile):  # its sentence is for the admins, and in the log
+        if isinstance(error, BadAccounts):  # its sentence is for the admins, and in the log
             return web.HTTPError(
                 503, f"The list of accounts cannot be read right now; please tell {self.contact}."
             )
         return unavailable(error)
 
-    async def _verified(self, id_token: str | None, nonce: str) -> Identity:
+    def waiting_page(
+        self,
+        error: AupRequired | AccountSuspended,
+        *,
+        sessions: int = 0,
+        good_until: float | None = None,
+        again: str = "oauth_login",
+    ) -> web.HTTPError:
+        """Return the page for a policy that is not signed, or a suspended account."""
+        told = None
+        if good_until is not None and good_until > time.time():
+            told = time.strftime("%H:%M UTC", time.gmtime(good_until))
+        return pages.waiting_for_the_user(
+            error,
+            issuer=self.issuer,
+            sessions=sessions,
+            good_until=told,
+            stops=self.on_loss_of_access == "stop",
+            again=again,
+        ).error()
+
+    async def _verified(self, id_token: str | None, nonce: str) -> Mapping[str, Any]:
         if id_token is None:
             raise LoginRefused(f"{self.issuer} sent no id_token, so nobody knows who you are.")
-        claims = await self.verifier.verify(id_token, audience=self.client_id, nonce=nonce)
-        return identity(claims)
+        return await self.verifier.verify(id_token, audience=self.client_id, nonce=nonce)
 
     async def token_to_user(self, token_info: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the verified identity as JSON has it."""
+        """Return the verified identity as JSON has it, and its account."""
         person: Identity = token_info["identity"]
-        return asdict(person) | {"groups": list(person.groups)}
+        return asdict(person) | {
+            "groups": list(person.groups),
+            "account": token_info["account"],
+        }
 
     def user_info_to_username(self, user_info: Mapping[str, Any]) -> str:
-        """Return the account that the map file gives this person."""
-        try:
-            return self._map.account(user_info["issuer"], user_info["subject"])
-        except LoginRefused as error:
-            raise type(error)(
-                f"{error.sentence} Please ask {self.contact}, and quote this sentence."
-            ) from None
+        """Return the account that the source of accounts gave this person."""
+        return str(user_info["account"])
 
     def build_auth_state_dict(
         self, token_info: Mapping[str, Any], user_info: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return what JupyterHub keeps: no token at all, those are the shepherd's."""
-        return {"scope": token_info["scope"], self.user_auth_state_key: dict(user_info)}
+        return {
+            "scope": token_info["scope"],
+            RENEW_AT: token_info[RENEW_AT],
+            self.user_auth_state_key: dict(user_info),
+        }
 
     async def run_post_auth_hook(
         self, handler: IAMCallbackHandler, auth_model: dict[str, Any]
@@ -300,6 +372,7 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
         pending, handler.pending_grant = handler.pending_grant, None
         if model is None or pending is None:
             return model
+        self.standing.came(model["name"])
         try:
             await self.shepherd.store_grant(
                 model["name"], issuer=pending.issuer, subject=pending.subject, answer=pending.answer
@@ -309,24 +382,20 @@ class IAMOAuthenticator(OAuthenticator):  # type: ignore[misc]
             raise unavailable(error) from None
         return model
 
+    async def delete_user(self, user: Any) -> None:
+        """Give the grant of a user whom an admin deletes up; a failure keeps nobody in the list."""
+        super().delete_user(user)
+        try:
+            await self.standing.departures.leave(user)
+        except Exception:
+            self.log.exception("The grant of %s could not be given up", user.name)
+
     # -- later ---------------------------------------------------------------------------------
 
-    async def refresh_user(self, user: Any, *_: Any, **__: Any) -> bool:
-        """Tell whether this user's login still stands.
+    async def refresh_user(self, user: Any, handler: Any = None, **_: Any) -> bool | dict[str, Any]:
+        """Tell whether this user's login still stands, and who they are by now; never raises.
 
-        Only the end of the grant ends it.  A provider that does not answer, and whatever goes
-        wrong here, do not: the user's notebooks run on, and their calls to the hub must work.
+        JupyterHub calls it for requests of users who were not looked at for ``auth_refresh_age``
+        seconds, and before each spawn.
         """
-        try:
-            status = await self.shepherd.status(user.name)
-        except Transient:
-            return True
-        except Exception:
-            self.log.exception(
-                "The state of %s's grant is not known; nobody is logged out", user.name
-            )
-            return True
-        if status.state in _ENDED:
-            self.log.info("%s has to log in again: the grant is %s", user.name, status.state)
-            return False
-        return True
+        return await self.standing.of(user, handler)

@@ -1,11 +1,15 @@
 """What can go wrong when somebody logs in.
 
 * AuthenticatorError
-  x BadMapFile        (the map of accounts cannot be used; names the line)
+  x BadAccounts       (the source of accounts cannot be used)
+    + BadMapFile      (the map file: names the line)
+    + BadAccountHook  (the site's function failed)
   x LoginRefused      (terminal: logging in again gives the same answer)
     + BadClaims       (the id_token does not say who this is)
     + NotMapped       (no account here belongs to this person)
-    + UnsafeAccount   (the account that the map names is never given to anyone)
+    + UnsafeAccount   (the account that the source names is never given to anyone)
+    + AccountTaken    (the account is another person's)
+    + NotAllowed      (the person is in none of the groups that may enter)
   x LoginFailed       (retryable: start the login again)
 
 Every error carries ``sentence``, for the user, apart from ``detail``, for the log.  Neither ever
@@ -21,8 +25,16 @@ class AuthenticatorError(TellingError):
     """Base of all errors of this package."""
 
 
-class BadMapFile(AuthenticatorError):
+class BadAccounts(AuthenticatorError):
+    """Nobody's account can be told at the moment; nobody loses theirs by it."""
+
+
+class BadMapFile(BadAccounts):
     """The map of accounts cannot be used; the sentence names the line and what is allowed."""
+
+
+class BadAccountHook(BadAccounts):
+    """The site's own function for accounts failed."""
 
 
 class LoginRefused(AuthenticatorError):
@@ -34,11 +46,19 @@ class BadClaims(LoginRefused):
 
 
 class NotMapped(LoginRefused):
-    """No line of the map is about this issuer and subject."""
+    """No account belongs to this issuer and subject."""
 
 
 class UnsafeAccount(LoginRefused):
-    """The map names an account that is never given to anyone, such as root."""
+    """The source names an account that is never given to anyone, such as root."""
+
+
+class AccountTaken(LoginRefused):
+    """The account was first used by another person."""
+
+
+class NotAllowed(LoginRefused):
+    """The person has an account and is in none of the groups that may enter."""
 
 
 class LoginFailed(AuthenticatorError):

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jupyterhub import orm
+from roost_authenticator.standing import RENEW_AT
 from traitlets.config import Config
 
 from tests.support.hub import InProcessHub, free_port, in_process_hub
-from tests.support.iam import Client
+from tests.support.iam import Browser, Client, Refused
 from tests.support.local_iam import LocalIam, Someone, local_iam
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 AP = "https://ap.roost.test:9618"
@@ -33,6 +38,7 @@ class World:
     iam: LocalIam
     client: Client
     folder: Path
+    vault_key: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
 
     @property
     def map_file(self) -> Path:
@@ -53,10 +59,24 @@ class World:
         config.IAMOAuthenticator.admin_groups = {"/roost/admins"}
         config.IAMOAuthenticator.contact = "helpdesk@roost.test"
         config.Shepherd.vault_url = f"sqlite:///{self.folder}/vault.sqlite"
-        config.Shepherd.vault_keys = [secrets.token_hex(32)]
+        config.Shepherd.vault_keys = [self.vault_key]
         for name, value in traits.items():
             config.IAMOAuthenticator[name] = value
         return config
+
+    def set_groups(self, person: Someone, *groups: str) -> None:
+        """Change somebody's groups at the provider, which reads them when it starts."""
+        file = self.iam.folder / "people.json"
+        people = json.loads(file.read_text())
+        next(p for p in people if p["subject"] == person.subject)["groups"] = list(groups)
+        self.iam.stop()
+        file.write_text(json.dumps(people))
+        self.iam.start()
+
+    def refreshes(self, person: Someone) -> int:
+        """Return how many access tokens the provider has issued for refresh tokens."""
+        line = rf"sub={person.subject} .* grant=[a-z_ ]*refresh_token scopes="
+        return len(re.findall(line, self.iam.log))
 
     @contextlib.asynccontextmanager
     async def hub(self, **traits: Any) -> AsyncIterator[InProcessHub]:
@@ -66,6 +86,38 @@ class World:
                 yield hub
             finally:
                 await hub.authenticator.shepherd.stop()
+
+
+async def log_in(hub, world, person, *, browser=None, change=lambda url: url):
+    """Log a person in; return their browser, or raise what the hub's page said."""
+    browser = browser or Browser(world.iam.ca_file)
+
+    def go():
+        start = browser.step(hub.url + "oauth_login?next=%2Fhub%2Fhome")
+        if start.location is None:
+            raise Refused(start.status, start.text)
+        back = browser.log_in(
+            change(start.location), person.name, person.password, until=world.client.redirect_uri
+        )
+        end = browser.step(back)
+        if end.location is None:
+            raise Refused(end.status, end.text)
+        return browser, end.location
+
+    return await asyncio.to_thread(go)
+
+
+def account(hub, name):
+    return hub.db.query(orm.User).filter_by(name=name).first()
+
+
+async def become_due(hub, name):
+    """Let the next request of this user ask the provider again who they are."""
+    user = hub.users[account(hub, name)]
+    state = await user.get_auth_state()
+    await user.save_auth_state(state | {RENEW_AT: 0.0})
+    user._auth_refreshed = 0
+    return user
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +134,7 @@ def provider(tmp_path_factory):
 
 
 @pytest.fixture
-def world(provider, tmp_path) -> World:
+def world(provider, tmp_path) -> Iterator[World]:
     made = World(provider, provider.clients[0], tmp_path)
     issuer = provider.issuer
     made.map_file.write_text(
@@ -91,7 +143,13 @@ def world(provider, tmp_path) -> World:
         f"SCITOKENS {issuer},{ROOT.subject} root@roost.test\n"
         f"SCITOKENS {issuer},{BIG.subject} BigAccount@roost.test\n"
     )
-    return made
+    people = provider.folder / "people.json"
+    before = people.read_text()
+    yield made
+    if people.read_text() != before:
+        provider.stop()
+        people.write_text(before)
+        provider.start()
 
 
 @pytest.fixture

@@ -34,6 +34,31 @@ def test_an_issuer_without_tls_is_refused(issuer):
         make(issuer=issuer)
 
 
+@pytest.mark.parametrize("more", [{"account_claim": "uid"}, {"account_hook": lambda *_: "a"}])
+def test_two_sources_of_accounts_are_one_too_many(more):
+    with pytest.raises(TraitError, match="set is: map_file and account_"):
+        make(**more)
+    make(map_file="", **more)
+
+
+def test_without_any_source_of_accounts_the_hub_does_not_start():
+    with pytest.raises(TraitError, match="set is: none"):
+        make(map_file="")
+
+
+def test_entitlements_need_to_know_whose_they_are():
+    with pytest.raises(TraitError, match="entitlement_namespace"):
+        make(token_profile="aarc")
+    make(token_profile="aarc", entitlement_namespace="urn:geant:example.org")
+
+
+@pytest.mark.parametrize("profile", ["iam", "kc", "aarc"])
+def test_scopes_of_another_profile_are_not_asked_for(profile):
+    scopes = make(token_profile=profile, entitlement_namespace="urn:x").scope
+    assert {"openid", "offline_access", "compute.create"} <= set(scopes)
+    assert not any(scope.startswith("wlcg") for scope in scopes)
+
+
 def test_a_second_map_of_names_is_refused():
     with pytest.raises(TraitError, match="username_map"):
         make(username_map={"alice": "root"})
@@ -84,7 +109,7 @@ class FakeShepherd:
         (VaultUnusable("locked"), True),
         (RuntimeError("a bug"), True),
     ],
-)
+)  # Removal itself, of a suspended account's sessions, is test_states.py's.
 async def test_only_the_end_of_the_grant_ends_a_login(monkeypatch, said, stands):
     authenticator = make()
     # The trait takes a Shepherd only; what it would say is all that matters here.

@@ -10,37 +10,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from jupyterhub import orm
 
 from tests.support.hub import in_process_hub
 from tests.support.iam import Browser, Refused, claims
 
-from .conftest import ALICE, AP, BIG, BROKER, CAROL, ROOT, STRANGER
+from .conftest import ALICE, AP, BIG, BROKER, CAROL, ROOT, STRANGER, account, log_in
 
 pytestmark = pytest.mark.hub
-
-
-async def log_in(hub, world, person, *, browser=None, change=lambda url: url):
-    """Log a person in; return their browser, or raise what the hub's page said."""
-    browser = browser or Browser(world.iam.ca_file)
-
-    def go():
-        start = browser.step(hub.url + "oauth_login?next=%2Fhub%2Fhome")
-        if start.location is None:
-            raise Refused(start.status, start.text)
-        back = browser.log_in(
-            change(start.location), person.name, person.password, until=world.client.redirect_uri
-        )
-        end = browser.step(back)
-        if end.location is None:
-            raise Refused(end.status, end.text)
-        return browser, end.location
-
-    return await asyncio.to_thread(go)
-
-
-def account(hub, name):
-    return hub.db.query(orm.User).filter_by(name=name).first()
 
 
 async def test_a_person_is_the_account_that_the_map_file_gives_them(world):

@@ -46,7 +46,7 @@ async def test_tokens_verify_for_their_audience_and_no_other(iam, client, testbe
     await verifier.verify(tokens.access_token, audience=testbed.broker_audience)
     with pytest.raises(TokenInvalid, match="not for"):
         await verifier.verify(tokens.access_token, audience=testbed.ap_audience)
-    verifier.close()
+    await verifier.close()
 
 
 def test_a_refresh_token_serves_once_and_its_reuse_ends_the_grant(iam, client, testbed):

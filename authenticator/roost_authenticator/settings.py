@@ -1,0 +1,173 @@
+"""What a site may set of the login, and what is refused at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from oauthenticator.oauth2 import OAuthenticator
+from roost_shepherd.errors import BadSetting
+from roost_shepherd.http import require_https
+from traitlets import Callable, Enum, List, TraitError, Unicode, default, validate
+
+from roost_authenticator.claims import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LOGIN_SCOPES = ("openid", "profile", "email", "offline_access")
+BASE_SCOPES = (*_LOGIN_SCOPES, "wlcg", "wlcg.groups")
+_PROFILE_SCOPES = {
+    Profile.IAM: _LOGIN_SCOPES,
+    Profile.KC: _LOGIN_SCOPES,
+    Profile.AARC: (*_LOGIN_SCOPES, "entitlements", "eduperson_entitlement"),
+}
+CLUSTER_SCOPES = ("compute.read", "compute.create", "compute.modify", "compute.cancel")
+
+
+class IAMSettings(OAuthenticator):  # type: ignore[misc]
+    """The settings of ``c.IAMOAuthenticator``."""
+
+    issuer = Unicode(
+        config=True,
+        help="The IAM's issuer URL, as its /.well-known/openid-configuration says it.",
+    )
+    map_file = Unicode(
+        config=True,
+        help="""
+        The file that says which account belongs to whom, in lines
+        `SCITOKENS <issuer>,<subject> <account>`: the access point's own map file may serve.
+        It is read again when it changes. One of `map_file`, `account_claim` and `account_hook`
+        must be set.
+        """,
+    )
+    account_claim = Unicode(
+        config=True,
+        help="""
+        The claim of the id_token that is the account's name. Not `preferred_username`, unless the
+        IAM's administrators alone set it: people choose theirs when they register. An account
+        stays with the person who used it first.
+        """,
+    )
+    account_hook = Callable(
+        allow_none=True,
+        default_value=None,
+        config=True,
+        help="""
+        A function, or a coroutine, of the person (`issuer`, `subject`, `username`, `name`, `email`,
+        `groups`) and the provider's claims, that returns the account's name, or None for nobody.
+        It is called at logins and again when groups are renewed.
+        """,
+    )
+    token_profile = Enum(
+        [profile.value for profile in Profile],
+        default_value=Profile.AUTO.value,
+        config=True,
+        help="""
+        The token profile of the client at the IAM, which decides where groups are told: `wlcg`,
+        `aarc`, `iam` or `kc`. `auto` asks for the scopes of `wlcg` and takes what comes.
+        """,
+    )
+    entitlement_namespace = Unicode(
+        config=True,
+        help="""
+        Whose entitlements are groups here, such as `urn:geant:example.org` (AARC-G069): needed for
+        the profile `aarc`, since an IAM may pass on entitlements of others.
+        """,
+    )
+    on_loss_of_access = Enum(
+        ["stop", "keep"],
+        default_value="stop",
+        config=True,
+        help="""
+        What becomes of the running sessions of somebody whom the IAM's groups do not let in any
+        more, or whose account was suspended: `stop` them, or `keep` them to their own end. Either
+        way groups, admin rights and API tokens are gone, and nothing new can be started.
+        """,
+    )
+    audiences = List(
+        Unicode(),
+        config=True,
+        help="""
+        The audiences that tokens will be wanted for: each cluster's, and those of the site file's
+        `tokens`. Sent as RFC 8707 `resource` at login; IAM gives later tokens for these only.
+        """,
+    )
+    cluster_scopes = List(
+        Unicode(),
+        default_value=list(CLUSTER_SCOPES),
+        config=True,
+        help="Scopes to ask for besides those of the login itself, such as storage.read:/ .",
+    )
+    contact = Unicode(
+        "the administrators of this hub",
+        config=True,
+        help="Whom people shall ask who are not let in; it stands in the sentence that they read.",
+    )
+    ca_file = Unicode(
+        config=True,
+        help="CA certificates in PEM form for calls to the IAM, if not the system's.",
+    )
+
+    @default("login_service")
+    def _default_login_service(self) -> str:
+        return "IAM"
+
+    @default("scope")
+    def _default_scope(self) -> list[str]:
+        login = _PROFILE_SCOPES.get(Profile(self.token_profile), BASE_SCOPES)
+        return [*login, *self.cluster_scopes]
+
+    @default("basic_auth")
+    def _default_basic_auth(self) -> bool:
+        return True  # as the shepherd does it; RFC 6749, section 2.3.1, prefers it
+
+    @default("manage_groups")
+    def _default_manage_groups(self) -> bool:
+        return True
+
+    @default("auth_state_groups_key")
+    def _default_auth_state_groups_key(self) -> str:
+        return f"{self.user_auth_state_key}.groups"
+
+    @default("allow_all")
+    def _default_allow_all(self) -> bool:
+        # Whoever has an account is let in, unless the site says who.
+        narrowed = self.allowed_users or self.allowed_groups or self.allowed_scopes
+        return not (narrowed or self.allow_existing_users)
+
+    @validate("issuer")
+    def _validate_issuer(self, proposal: Mapping[str, Any]) -> str:
+        try:
+            return require_https(proposal["value"], "IAMOAuthenticator.issuer")
+        except BadSetting as error:
+            raise TraitError(error.sentence) from None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How claims are read."""
+        return {
+            "profile": Profile(self.token_profile),
+            "namespace": self.entitlement_namespace,
+        }
+
+    def check_settings(self) -> None:
+        """Refuse what cannot work.
+
+        Raises
+        ------
+        TraitError
+            With a sentence that names the setting.
+        """
+        for name in ("issuer", "client_id", "client_secret"):
+            if not getattr(self, name):
+                raise TraitError(f"c.IAMOAuthenticator.{name} is not set; it has no default.")
+        if self.username_map:
+            raise TraitError(
+                "c.IAMOAuthenticator.username_map is set; accounts come from one source alone, "
+                "so that hub and clusters agree."
+            )
+        if self.token_profile == Profile.AARC and not self.entitlement_namespace:
+            raise TraitError(
+                "c.IAMOAuthenticator.entitlement_namespace is not set; the token profile aarc "
+                "needs it, e.g. urn:geant:example.org."
+            )

@@ -1,0 +1,204 @@
+"""Groups and admin rights follow the provider while a login lives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+from jupyterhub import orm
+from roost_authenticator.standing import RENEW_AT
+
+from .conftest import ALICE, CAROL, account, become_due, log_in
+
+pytestmark = pytest.mark.hub
+
+
+def get(hub, browser, path="home"):
+    return asyncio.to_thread(browser.step, hub.url + path)
+
+
+def groups(hub, name):
+    hub.db.expire_all()
+    return {group.name for group in account(hub, name).groups}
+
+
+def pretend_session(user, monkeypatch):
+    """Give a user a server that counts as running."""
+    spawner = user.spawners[""]
+    monkeypatch.setattr(type(spawner), "active", property(lambda self: self.__dict__.get("up")))
+    spawner.__dict__["up"] = True
+    return spawner
+
+
+async def test_groups_are_the_providers_at_the_next_renewal(world):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        world.set_groups(ALICE, "/roost", "/cms")
+        await get(hub, browser)
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}  # not before it is time
+        user = await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/cms"}
+        state = await user.get_auth_state()
+        assert state[RENEW_AT] > time.time()
+        assert not any("token" in name for name in state)
+
+
+async def test_a_hundred_requests_at_once_cost_one_refresh(world):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        await become_due(hub, "alice")
+        before = world.refreshes(ALICE)
+        with ThreadPoolExecutor(100) as threads:
+            run = asyncio.get_running_loop().run_in_executor
+            home = (threads, browser.step, hub.url + "home")
+            answers = await asyncio.gather(*(run(*home) for _ in range(100)))
+        assert {answer.status for answer in answers} == {200}
+        assert world.refreshes(ALICE) == before + 1
+        await become_due(hub, "alice")
+        await get(hub, browser)
+        assert world.refreshes(ALICE) == before + 1  # the token for it is still fresh
+
+
+async def test_an_admin_who_left_the_admins_group_is_none_at_the_next_renewal(world):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, CAROL)
+        world.set_groups(CAROL, "/roost")
+        await become_due(hub, "carol")
+        assert (await get(hub, browser)).status == 200
+        hub.db.expire_all()
+        assert not account(hub, "carol").admin
+        assert "admin" not in {role.name for role in account(hub, "carol").roles}
+
+
+async def test_who_is_in_no_allowed_group_any_more_is_out(world):
+    async with world.hub(allowed_groups={"/roost/users"}) as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        user = hub.users[account(hub, "alice")]
+        powerful = user.new_api_token(note="my script")
+        world.set_groups(ALICE, "/roost")
+        await become_due(hub, "alice")
+        home = await get(hub, browser)
+        assert home.status == 302
+        assert "/hub/login" in home.location
+        hub.db.expire_all()
+        assert orm.APIToken.find(hub.db, powerful) is None
+        assert groups(hub, "alice") == {"/roost"}
+        # No session needs the grant, so it is given up.
+        assert (await hub.authenticator.shepherd.status("alice")).state == "revoked"
+
+
+@pytest.mark.parametrize("setting", ["stop", "keep"])
+async def test_sessions_of_who_is_out_are_stopped_or_kept(world, monkeypatch, setting):
+    async with world.hub(allowed_groups={"/roost/users"}, on_loss_of_access=setting) as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        user = hub.users[account(hub, "alice")]
+        spawner = pretend_session(user, monkeypatch)
+        servers_own = user.new_api_token(
+            note="Server at /", scopes=["access:servers!server=alice/", "users:activity!user=alice"]
+        )
+        stopped = []
+
+        async def stop(handler, stopping, name=""):
+            stopped.append((stopping.name, name))
+            spawner.__dict__["up"] = False
+
+        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        world.set_groups(ALICE, "/roost")
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 302
+        await hub.authenticator.standing.removal.settle()
+        assert stopped == ([("alice", "")] if setting == "stop" else [])
+        # What the session itself holds stays, as does the grant while it runs.
+        hub.db.expire_all()
+        assert orm.APIToken.find(hub.db, servers_own) is not None
+        departures = hub.authenticator.standing.departures
+        if setting == "keep":
+            assert (await hub.authenticator.shepherd.status("alice")).state == "live"
+            spawner.__dict__["up"] = False
+        await departures.round()
+        assert (await hub.authenticator.shepherd.status("alice")).state == "revoked"
+
+
+async def test_who_lost_their_line_of_the_map_file_is_out(world):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        world.map_file.write_text(f"SCITOKENS {world.iam.issuer},{CAROL.subject} carol\n")
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 302
+
+
+async def test_a_map_file_that_cannot_be_read_takes_nothing_from_anybody(world):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        world.map_file.write_text("SCITOKENS nonsense\n")
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
+
+
+async def test_while_the_provider_is_away_groups_stay_as_they_are(world, provider_away):
+    async with world.hub(allowed_groups={"/roost/users"}) as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        with provider_away():
+            for _ in range(3):
+                await become_due(hub, "alice")
+                assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
+
+
+async def test_a_page_does_not_wait_for_a_provider_that_hangs(world, monkeypatch):
+    monkeypatch.setattr("roost_authenticator.freshness.PATIENCE", 0.2)
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        shepherd = hub.authenticator.shepherd
+        ask, answered = shepherd.userinfo, asyncio.Event()
+
+        async def slow(*arguments):
+            await answered.wait()
+            return await ask(*arguments)
+
+        monkeypatch.setattr(shepherd, "userinfo", slow)
+        world.set_groups(ALICE, "/cms")
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
+        answered.set()
+        while hub.authenticator.standing.freshness._tasks:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.05)
+        # What came too late for that page counts for the next.
+        hub.users[account(hub, "alice")]._auth_refreshed = 0
+        await get(hub, browser)
+        assert groups(hub, "alice") == {"/cms"}
+
+
+async def test_an_answer_about_somebody_else_is_not_used(world, monkeypatch):
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        shepherd = hub.authenticator.shepherd
+
+        async def wrong(*_):
+            claims = {"sub": CAROL.subject, "wlcg.groups": ["/roost/admins"]}
+            return SimpleNamespace(claims=claims, renew_at=time.time() + 60)
+
+        monkeypatch.setattr(shepherd, "userinfo", wrong)
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
+
+
+async def test_a_provider_that_tells_nobodys_groups_throws_nobody_out(world, monkeypatch):
+    async with world.hub(allowed_groups={"/roost/users"}) as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        shepherd = hub.authenticator.shepherd
+
+        async def bare(*_):
+            return SimpleNamespace(claims={"sub": ALICE.subject}, renew_at=time.time() + 60)
+
+        monkeypatch.setattr(shepherd, "userinfo", bare)
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
