@@ -75,6 +75,17 @@ def write_private(path: str, text: str) -> None:
     os.rename(temporary, path)
 
 
+def clock(at: float) -> str:
+    """Return a time by this node's clock and zone."""
+    return time.strftime("%H:%M", time.localtime(at))
+
+
+def standing(until: float, who: str, since: float) -> str:
+    """Return how a token stands that cannot be renewed now, in words."""
+    begin = "Good until " if until > time.time() else "Ended at "
+    return begin + clock(until) + "; " + who + " does not answer since " + clock(since) + "."
+
+
 class Hub:
     """The hub's handoff interface for one session, over one kept connection."""
 
@@ -279,7 +290,11 @@ class Agent:
             "tokens": self.tokens,
             "ends_at": None,
             "notice": "",
+            "hub": "ok",
         }  # type: Dict[str, Any]
+        self.withheld = ""  # why we have none, if others could read them
+        self.due = 0.0  # when to ask for fresh tokens, by our own clock
+        self.life = 600.0  # seconds for which the newest tokens were good when they came
         self.lock = allocate_lock()
         self.port = 0
         self.port_hold = None  # type: Optional[socket.socket]
@@ -300,19 +315,82 @@ class Agent:
 
     # tokens -----------------------------------------------------------------------------------
 
-    def write_tokens(self, tokens: "Dict[str, Dict[str, Any]]") -> float:
-        """Write the token files; return in how many seconds to ask for fresh ones."""
-        due = 600.0
-        for name, token in tokens.items():
+    def take_tokens(self, answer: "Dict[str, Any]") -> None:
+        """Write the token files, and how each token stands; note when to ask for fresh ones."""
+        wait = float(answer.get("again_in") or 600.0)
+        tokens = dict(self.tokens)
+        withheld = ""
+        lives = []
+        for name, token in (answer.get("tokens") or {}).items():
             value = str(token["value"])
+            if self.secrets.get(name) != value:
+                lives.append(float(token["expires_at"]) - time.time())
             self.secrets[name] = value
-            write_private(os.path.join(self.token_directory, name), value)
-            if name == "default":
-                write_private(self.bearer_file, value)
-            self.tokens[name] = {"expires_at": token["expires_at"]}
-            due = min(due, float(token["refresh_in"]))
-        self.write_status()
-        return max(due, 1.0)
+            for path in self.token_files(name):
+                write_private(path, value)
+            tokens[name] = {
+                "expires_at": token["expires_at"],
+                "state": "good",
+                "missing_scopes": [],
+                "message": "",
+            }
+            wait = min(wait, float(token["refresh_in"]))
+        for name, stands in (answer.get("token_states") or {}).items():
+            tokens[name] = self.judge(name, stands, tokens.get(name, {}).get("expires_at"))
+            if tokens[name]["state"] == "withheld":
+                withheld = tokens[name]["message"]
+        if withheld != self.withheld:
+            self.withheld = self.status["notice"] = withheld
+        self.life = min(lives or [self.life])
+        self.due = time.monotonic() + max(wait, 1.0)
+        self.tokens = tokens
+        self.write_status(tokens=tokens)
+
+    def judge(
+        self, name: str, stands: "Dict[str, Any]", expires_at: "Optional[float]"
+    ) -> "Dict[str, Any]":
+        """Return how a token stands, as the hub says, for people on this node."""
+        state = str(stands.get("state"))
+        message = str(stands.get("message", ""))
+        if state == "withheld":
+            expires_at = None
+            for path in self.token_files(name):
+                if os.path.exists(path):
+                    os.unlink(path)
+        elif stands.get("since") and expires_at:
+            late = standing(expires_at, str(stands.get("away")), float(stands["since"]))
+            message = (message + " " + late).strip()
+        elif state == "missing" and expires_at and expires_at > time.time():
+            message = "Good until " + clock(expires_at) + ". " + message
+        return {
+            "expires_at": expires_at,
+            "state": state,
+            "missing_scopes": list(stands.get("missing_scopes") or []),
+            "message": message,
+        }
+
+    def miss_hub(self, since: float) -> None:
+        """Say how the tokens stand while the hub does not answer."""
+        tokens = {}
+        for name, token in self.tokens.items():
+            end = token.get("expires_at")
+            tokens[name] = dict(token)
+            if end:
+                tokens[name]["state"] = "retrying" if end > time.time() else "expired"
+                tokens[name]["message"] = standing(end, "the hub", since)
+        hub = "no fresh tokens since " + time.strftime("%H:%M:%S", time.localtime(since))
+        self.tokens = tokens
+        self.write_status(tokens=tokens, hub=hub)
+
+    def left(self) -> float:
+        """Return for how many seconds all tokens are good; not above 0 if one has ended."""
+        ends = [token["expires_at"] for token in self.tokens.values() if token["expires_at"]]
+        return min(ends) - time.time() if ends else 0.0
+
+    def token_files(self, name: str) -> "List[str]":
+        """Return where a token is written."""
+        path = os.path.join(self.token_directory, name)
+        return [path, self.bearer_file] if name == "default" else [path]
 
     @property
     def bearer_file(self) -> str:
@@ -328,12 +406,12 @@ class Agent:
             except OSError as error:
                 say("could not write the status file: " + str(error))
 
-    def keep_tokens(self, due: float) -> None:
+    def keep_tokens(self) -> None:
         """Fetch fresh tokens before the old ones grow stale, for as long as the session lasts."""
         hub = self.hub.twin()
-        pause = 1.0
+        pause, since = 1.0, 0.0
         while not self.gone:
-            time.sleep(due)
+            time.sleep(max(self.due - time.monotonic(), 0.0))
             try:
                 status, answer = hub.post("tokens", {}, self.token)
                 if status == 410:
@@ -343,14 +421,23 @@ class Agent:
                 if status == 200:
                     self.note_end(answer)
                     self.status["hub"] = "ok"
-                    due = self.write_tokens(answer["tokens"])
-                    pause = 1.0
+                    self.take_tokens(answer)
+                    pause, since = 1.0, 0.0
                     continue
+                hub.close()
+                if "token_states" in answer:  # the hub answers, and can have none
+                    self.status["hub"] = "ok"
+                    self.take_tokens(answer)
+                    since = 0.0
+                else:
+                    since = since or time.time()
+                    self.miss_hub(since)
             except Exception as error:
                 say("could not renew the tokens: " + repr(error))
-            hub.close()
-            self.write_status(hub="no fresh tokens since " + time.strftime("%H:%M:%S"))
-            due = pause * jitter()
+            # Short lives bear short pauses only: when a token has ended, an eighth of what it had.
+            left = self.left()
+            most = max((left if left > 0 else self.life) / 8, 1.0)
+            self.due = time.monotonic() + min(pause, most) * jitter()
             pause = min(2 * pause, 60.0)
 
     # the server -------------------------------------------------------------------------------
@@ -585,10 +672,9 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, self.on_signal)
         self.write_files()
-        tokens = self.bundle.get("tokens")
-        due = self.write_tokens(tokens or {})
-        if tokens is None:
-            due = 1.0  # they could not be had yet
+        self.take_tokens(self.bundle)
+        if self.bundle.get("tokens") is None:
+            self.due = time.monotonic() + 1.0  # they could not be had yet
         child = self.start_server()
         ready, retry_at, others = False, 0.0, OTHER_PORTS
         while True:
@@ -609,7 +695,7 @@ class Agent:
                         self.write_status(state="running")
                         import threading  # noqa: PLC0415
 
-                        threading.Thread(target=self.keep_tokens, args=(due,), daemon=True).start()
+                        threading.Thread(target=self.keep_tokens, daemon=True).start()
                         continue
             elif not self.end_at:
                 wait = min(wait, self.announce())

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jupyterhub.utils import url_path_join
-from roost_shepherd.errors import ShepherdError
 
 from roost_spawner import compat, launch, tls
+from roost_spawner.delivery import tell
 from roost_spawner.errors import ClusterUnreachable
 from roost_spawner.proof import digest
 
@@ -42,9 +42,10 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     -------
     dict
         ``argv`` and ``env`` of the server, ``ports`` (first and last, or None for any), ``cwd``
-        (None for the user's home), ``tokens`` by name (None if they cannot be had yet), ``files``
-        by path below the agent's own directory, the site's ``prologue``, and ``ends_in``, the
-        seconds of walltime that are left (None if nobody knows).
+        (None for the user's home), ``tokens`` by name (None if they cannot be had yet) with how
+        they stand in ``token_states`` and when to ask again in ``again_in``, ``files`` by path
+        below the agent's own directory, the site's ``prologue``, and ``ends_in``, the seconds of
+        walltime that are left (None if nobody knows).
 
     Raises
     ------
@@ -54,12 +55,9 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     if not spawner.api_token:
         _new_server_token(spawner, session)
     record = session.record
-    tokens: dict[str, dict[str, Any]] | None = None
-    try:
-        tokens = await spawner.tokens(session)
-    except ShepherdError as error:
-        # The session can do without; its agent asks again.
-        spawner.log.warning("No access tokens for session %s yet: %s", record.mark, error)
+    # The session can do without what cannot be had; its agent asks again.
+    handout = await spawner.tokens(session)
+    tell(session, handout)
     own = list(spawner.cmd)
     usual = own == ["jupyterhub-singleuser"]
     argv = server_command(record.python, spawner.server_skips) if usual else own
@@ -77,7 +75,8 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         "env": env,
         "ports": list(ports) if ports else None,
         "cwd": record.workdir,
-        "tokens": tokens,
+        **handout.content,
+        "tokens": None if handout.none else handout.tokens,
         "files": files,
         "prologue": record.prologue,
         "ends_in": ends_in(record.ends_at),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.options import CHOOSABLE, quantity, visible
+from roost_spawner.options import CHOOSABLE, SHARE_TOKENS, quantity, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -88,11 +88,23 @@ def _field(card: str, field: str, choice: Quantity, given: Any) -> str:
     )
 
 
+def _sharing(last: Mapping[str, Any]) -> str:
+    checked = " checked" if last.get(SHARE_TOKENS) == "yes" else ""
+    return (
+        '<div class="form-check text-start mb-3"><input class="form-check-input" type="checkbox" '
+        f'id="roost-{SHARE_TOKENS}" name="{SHARE_TOKENS}" value="yes"{checked}>'
+        f'<label class="form-check-label" for="roost-{SHARE_TOKENS}">'
+        "If I share this server, those who work in it may use my access tokens</label></div>"
+    )
+
+
 def render_form(
     site: Site,
     groups: Collection[str],
     defaults: Mapping[str, str],
     last: Mapping[str, Any],
+    *,
+    shares: bool = False,
 ) -> str:
     """Return the form's HTML, without the surrounding ``form`` element.
 
@@ -106,6 +118,8 @@ def render_form(
         The spawner's ``req_*`` values by field.
     last
         The user's last choice, chosen again.
+    shares
+        Whether the user may share servers with others.
     """
     profiles = visible(site, groups)
     if not profiles:
@@ -145,4 +159,5 @@ def render_form(
     return (
         f'{_STYLE}<fieldset class="roost-profiles text-start">'
         f'<legend class="visually-hidden">Profile</legend>{"".join(cards)}</fieldset>'
+        + (_sharing(last) if shares and any(map(site.may_share_tokens, profiles.values())) else "")
     )

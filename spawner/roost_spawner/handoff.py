@@ -33,11 +33,11 @@ import batchspawner.api
 from jupyterhub.apihandlers import APIHandler, default_handlers
 from jupyterhub.metrics import prometheus_log_method
 from jupyterhub.scopes import define_custom_scopes, has_scope
-from roost_shepherd.errors import ShepherdError
 from tornado import web
 
 from roost_spawner import agent_archive, compat, intake
 from roost_spawner.bundle import ends_in
+from roost_spawner.delivery import tell
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
 from roost_spawner.proof import Crowded, NotYet, digest, prove
@@ -213,11 +213,13 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(content))
 
-    def again(self, sentence: str = _NOT_NOW, *, status: int = 503, seconds: int = 1) -> None:
+    def again(
+        self, sentence: str = _NOT_NOW, *, status: int = 503, seconds: int = 1, **more: Any
+    ) -> None:
         """Ask the agent to come back."""
         self.set_status(status)
         self.set_header("Retry-After", str(seconds))
-        self.answer(status=status, message=sentence)
+        self.answer(status=status, message=sentence, **more)
 
 
 class AgentHandler(_Handler):
@@ -314,12 +316,12 @@ class TokensHandler(_Handler):
         """Send the session's access tokens as they are now."""
         session = self.speaks_for(session_id)
         self.fields({})
-        try:
-            tokens = await session.host.tokens(session)
-        except ShepherdError as error:
-            self.again(error.sentence, seconds=5)
+        handout = await session.host.tokens(session)
+        tell(session, handout)
+        if handout.failure is not None and handout.none:
+            self.again(handout.failure.sentence, seconds=5, token_states=handout.states)
             return
-        self.answer(tokens=tokens, ends_in=ends_in(session.record.ends_at))
+        self.answer(**handout.content, ends_in=ends_in(session.record.ends_at))
 
 
 class EventHandler(_Handler):

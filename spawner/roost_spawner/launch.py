@@ -95,6 +95,7 @@ async def prepare(
         needs_ticket=cluster.needs_ticket,
         token_hash=digest(server_token),
         ticket_hash=digest(ticket) if ticket else "",
+        share_tokens=selection.share_tokens,
     )
     session = Session(record, place, host)
     registry.add(session)

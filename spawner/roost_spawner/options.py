@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from roost_spawner.site.models import Profile, Site
 
 CHOOSABLE = ("cpus", "memory", "gpus", "walltime")
+SHARE_TOKENS = "share_tokens"
+"""Whether those with whom the session is shared get its access tokens: ``yes`` or ``no``."""
 _MAX_SHOWN = 60
 
 # What a profile asks for that neither says it nor has a req_* trait for it.
@@ -45,6 +47,7 @@ class Selection:
     name: str
     profile: Profile
     resources: Resources
+    share_tokens: bool = False
 
 
 def visible(site: Site, groups: Collection[str]) -> dict[str, Profile]:
@@ -107,6 +110,17 @@ def _shown(given: object) -> str:
     return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")
 
 
+def _shares_tokens(site: Site, profile: Profile, options: Mapping[str, object]) -> bool:
+    given = options.get(SHARE_TOKENS, "no")
+    if given not in ("yes", "no"):
+        raise ChoiceRefused(f"{SHARE_TOKENS} is yes or no; you gave {_shown(given)}.")
+    if given == "yes" and not site.may_share_tokens(profile):
+        raise ChoiceRefused(
+            f"{profile.title} lets nobody share access tokens; start it without {SHARE_TOKENS}."
+        )
+    return given == "yes"
+
+
 def resolve(
     site: Site,
     groups: Collection[str],
@@ -142,11 +156,11 @@ def resolve(
         raise ChoiceRefused(
             f"There is no profile {_shown(name)}; choose one of: {', '.join(allowed)}."
         )
+    known = ("profile", *CHOOSABLE, SHARE_TOKENS)
     for key in options:
-        if key not in {"profile", *CHOOSABLE}:
-            raise ChoiceRefused(
-                f"There is no option {_shown(key)}; there are: profile, {', '.join(CHOOSABLE)}."
-            )
+        if key not in known:
+            raise ChoiceRefused(f"There is no option {_shown(key)}; there are: {', '.join(known)}.")
+    share_tokens = _shares_tokens(site, profile, options)
     values: dict[str, int] = {}
     for field in CHOOSABLE:
         choice = quantity(profile, field, defaults)
@@ -166,6 +180,7 @@ def resolve(
     return Selection(
         name=name,
         profile=profile,
+        share_tokens=share_tokens,
         resources=Resources(
             cpus=values["cpus"],
             memory_mib=values["memory"],

@@ -20,6 +20,7 @@ from roost_spawner.clusters.base import Cause, JobState, JobView
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from roost_spawner.delivery import Handout, Standing
 
 Place = tuple[str, str]
 """User name and server name."""
@@ -103,6 +104,8 @@ class Record:
     """Variables that the profile adds to the server's."""
     memory_mib: int = 0
     cpus: int = 0
+    share_tokens: bool = False
+    """Its owner has allowed that those with whom it is shared get its access tokens."""
     tls: bool = False
     """Its server speaks internal TLS; a hub that turns it on later finds older ones without."""
 
@@ -217,8 +220,8 @@ class Host(Protocol):
         """Return what the agent needs to start the server."""
         ...
 
-    async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
-        """Return fresh access tokens by name."""
+    async def tokens(self, session: Session) -> Handout:
+        """Return fresh access tokens, and how they stand."""
         ...
 
 
@@ -262,6 +265,10 @@ class Session:
         self.explain_after = 0.0
         self._seen: tuple[JobView | None, Record | None] = (None, None)
         """The last view that was judged, and what it made of the record."""
+        self.tokens: dict[str, Standing] = {}
+        """How its access tokens stood when its agent last asked for them."""
+        self.delivered: dict[str, float] = {}
+        """When those end that it was given, by name."""
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None
         self.notice: asyncio.Future[Any] | None = None

@@ -21,9 +21,9 @@ from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
-from roost_spawner import handoff, launch
+from roost_spawner import handoff, launch, sharing
 from roost_spawner.bundle import make_bundle
-from roost_spawner.delivery import fresh_tokens
+from roost_spawner.delivery import fresh_tokens, withheld
 from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ClusterError, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from roost_shepherd.shepherd import Shepherd
 
     from roost_spawner.clusters.base import JobView
+    from roost_spawner.delivery import Handout
 
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
 
@@ -197,7 +198,13 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             site = self.engine.site
             for name in {p.cluster for p in visible(site, self._groups()).values()}:
                 self.engine.warm(self.user.name, name)
-            return render_form(site, self._groups(), self._defaults(), self.user_options)
+            return render_form(
+                site,
+                self._groups(),
+                self._defaults(),
+                self.user_options,
+                shares=sharing.may_be_shared(self.user),
+            )
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
 
@@ -311,9 +318,16 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             raise ClusterUnreachable("The hub has just started and takes up its sessions.")
         return await make_bundle(self, session)
 
-    async def tokens(self, session: Session) -> dict[str, dict[str, Any]]:
-        """Return the session's access tokens."""
-        return await fresh_tokens(self.shepherd, session.record, self.log)
+    async def tokens(self, session: Session) -> Handout:
+        """Return the session's access tokens; none while others could read them unallowed."""
+        if session.record.share_tokens:
+            return await fresh_tokens(self.shepherd, session.record, self.log)
+        if sharing.is_shared(self.orm_spawner):
+            return withheld(session.record, sharing.LOOK)
+        handout = await fresh_tokens(self.shepherd, session.record, self.log)
+        if sharing.may_be_shared(self.user):
+            handout = replace(handout, again_in=min(handout.again_in or sharing.LOOK, sharing.LOOK))
+        return handout
 
     async def create_certs(self) -> dict[str, str]:
         """Make none yet: the bundle has one for the node, once the job is there (``tls``)."""

@@ -24,8 +24,10 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
     dict
         ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``job``, ``node``,
         ``slot``, ``ready``, ``reachable`` (whether the batch system answers), ``ends_at`` (of the
-        walltime, seconds since the epoch, or None) with ``seconds_left``, and ``notices``: each
-        with ``level``, ``message`` and ``at``.
+        walltime, seconds since the epoch, or None) with ``seconds_left``, ``notices``: each with
+        ``level``, ``message`` and ``at``, and ``tokens``: by name how each stood when its agent
+        last asked for them, with ``state``, ``expires_at``, ``missing_scopes``, ``message``,
+        ``away`` and ``since``.
     """
     record = session.record
     ends_at = record.ends_at or None
@@ -44,4 +46,5 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         "ends_at": ends_at,
         "seconds_left": max(0, round(ends_at - now)) if ends_at else None,
         "notices": [asdict(notice) for notice in session.notices],
+        "tokens": {name: standing.to_json() for name, standing in session.tokens.items()},
     }

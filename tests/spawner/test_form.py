@@ -102,3 +102,14 @@ def test_the_form_as_it_is_is_a_valid_choice():
 def test_somebody_without_a_profile_is_told_so():
     site = SITE.model_copy(update={"profiles": {"gpu": SITE.profiles["gpu"]}})
     assert "No profile is open to you" in render_form(site, [], {}, {})
+
+
+def test_sharing_tokens_is_on_the_form_where_it_may_be_done():
+    def asks(site):
+        return "share_tokens" in render_form(site, [], {}, {}, shares=True)
+
+    never = SITE.profiles["interactive"].model_copy(update={"share_tokens": "never"})
+    assert asks(SITE)
+    assert not asks(SITE.model_copy(update={"share_tokens": "never"}))
+    assert asks(SITE.model_copy(update={"profiles": {"a": never, **SITE.profiles}}))
+    assert not asks(SITE.model_copy(update={"profiles": {"a": never}}))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+import time
+from dataclasses import replace
 
 import pytest
 from jupyterhub import apihandlers
@@ -292,7 +295,29 @@ async def test_tokens_are_fresh_ones_and_the_owners(hub):
     assert 60 < fresh["refresh_in"] < 90
     hub.shepherd.gone.add("alice")
     code, answer = await hub.handoff(session, "tokens", {}, token)
-    assert (code, set(answer)) == (503, {"status", "message"})
+    assert (code, set(answer)) == (503, {"status", "message", "token_states"})
+    standing = answer["token_states"]["default"]
+    assert standing["state"] == "missing"
+    assert standing["message"].endswith("Please log in again.")
+
+
+async def test_how_late_renewed_tokens_come_is_in_the_hubs_metrics(hub, monkeypatch):
+    session, _, token = await proved(hub)
+    given = hub.shepherd.access_token
+
+    async def issued(owner, **what):
+        return replace(await given(owner, **what), issued_at=time.time() - 3)
+
+    async def lag():
+        _, answer = await hub.fetch("GET", "metrics")
+        return float(re.search(r"roost_token_delivery_seconds_sum (\S+)", answer["text"])[1])
+
+    monkeypatch.setattr(hub.shepherd, "access_token", issued)
+    await hub.handoff(session, "tokens", {}, token)
+    before = await lag()
+    await hub.handoff(session, "tokens", {}, token)
+    tokens = len(session.delivered)
+    assert 3 * tokens <= await lag() - before < 4 * tokens
 
 
 async def test_the_server_role_is_not_needed_and_handlers_are_there_once():

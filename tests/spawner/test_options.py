@@ -37,6 +37,17 @@ profiles:
 )
 
 
+def test_tokens_are_shared_only_where_the_site_lets_owners_do_so():
+    choice = {"share_tokens": "yes"}
+    assert resolve(SITE, (), choice).share_tokens
+    never = SITE.model_copy(update={"share_tokens": "never"})
+    with pytest.raises(ChoiceRefused, match="Plain lets nobody share access tokens"):
+        resolve(never, (), choice)
+    assert not resolve(never, (), {"share_tokens": "no"}).share_tokens
+    owner = never.profiles["plain"].model_copy(update={"share_tokens": "owner"})
+    assert resolve(never.model_copy(update={"profiles": {"plain": owner}}), (), choice).share_tokens
+
+
 def test_no_choice_means_the_first_profile_as_it_is():
     selection = resolve(SITE, (), {})
     assert selection.name == "plain"

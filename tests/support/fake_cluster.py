@@ -39,6 +39,9 @@ class FakeShepherd:
     async def start(self) -> None:
         """Begin nothing."""
 
+    async def stop(self) -> None:
+        """End nothing."""
+
     async def access_token(
         self, owner: str, *, audience: str, scopes: Iterable[str], min_valid: float = 0
     ) -> AccessToken:

@@ -110,5 +110,7 @@ async def in_process_hub(
         for callback in hub._periodic_callbacks.values():
             callback.stop()
         await hub.cleanup()
+        if hasattr(hub.authenticator, "close"):
+            await hub.authenticator.close()
         hub.db.close()
         hub.db.get_bind().dispose()

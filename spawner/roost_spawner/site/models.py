@@ -255,6 +255,8 @@ class Profile(Model):
     tokens: dict[Name, TokenWish] | None = None
     """Instead of the site's ``tokens``.  The first, or the one named ``default``, is what
     ``$BEARER_TOKEN_FILE`` holds."""
+    share_tokens: Literal["owner", "never"] | None = None
+    """Instead of the site's ``share_tokens``."""
 
     @property
     def extras(self) -> Mapping[str, str]:
@@ -280,6 +282,8 @@ class Site(Model):
     ports: tuple[int, int] | None = None
     """Ports on the nodes, first and last; any free one, if left out."""
     tokens: dict[Name, TokenWish] = {}
+    share_tokens: Literal["owner", "never"] = "owner"
+    """Whether a session's owner may allow that those with whom they share it use its tokens."""
     watch: Watch = Watch()
     clusters: Annotated[dict[Name, Cluster], Field(min_length=1)]
     profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
@@ -335,6 +339,10 @@ class Site(Model):
         if profile.prologue is not None:
             return profile.prologue
         return self.clusters[profile.cluster].prologue
+
+    def may_share_tokens(self, profile: Profile) -> bool:
+        """Tell whether a session's owner may let others use its tokens."""
+        return (profile.share_tokens or self.share_tokens) == "owner"
 
     def environment_of(self, profile: Profile) -> dict[str, str]:
         """Return the variables that cluster and profile add to the server's."""

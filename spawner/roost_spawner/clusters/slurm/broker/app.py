@@ -94,7 +94,7 @@ async def serve(config: Config) -> None:
     await settled(requests, _GRACE)
     await server.close_all_connections()
     slurm.close()
-    verifier.close()
+    await verifier.close()
 
 
 async def settled(requests: web.Application, seconds: float) -> None:
