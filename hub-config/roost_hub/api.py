@@ -5,9 +5,10 @@
     GET  {hub}/api/roost/v1/servers/{user}                    the user's default server
     GET  {hub}/api/roost/v1/servers/{user}/servers/{server}   a named one
     GET  .../events                                           the same as server-sent events
+    GET  {hub}/api/roost/v1/tokens/{user}                     how the user's grant stands
 
-Read-only.  Allowed to whoever may read the server (JupyterHub's scope ``read:servers``), and to the
-server itself.
+Read-only.  Allowed to whoever may read the server (JupyterHub's scope ``read:servers``; of the
+user, for the grant), and to the server itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.apihandlers import APIHandler
 from jupyterhub.scopes import has_scope
+from roost_shepherd.errors import ShepherdError
 from roost_spawner.handoff import SCOPE
 from roost_spawner.status import status_of
 from tornado import web
 from tornado.iostream import StreamClosedError
+
+from roost_hub import tokens
 
 if TYPE_CHECKING:
     from roost_spawner.sessions import Session
@@ -97,10 +101,34 @@ class EventsHandler(_Handler):
             await session.changed(HEARTBEAT)
 
 
+class TokensHandler(_Handler):
+    """How a user's grant stands."""
+
+    async def get(self, user_name: str) -> None:
+        """Answer once, without asking the provider."""
+        caller = self.current_user
+        own = self.parsed_scopes.get(SCOPE)
+        servers = own.get("server", ()) if isinstance(own, dict) else ()
+        itself = any(place.partition("/")[0] == user_name for place in servers)
+        if caller is None or not (
+            itself or has_scope(f"read:servers!user={user_name}", self.parsed_scopes, db=self.db)
+        ):
+            raise web.HTTPError(403 if caller is not None else 401)
+        if self.find_user(user_name) is None:
+            raise web.HTTPError(404, "There is no such user.")
+        try:
+            status = await self.authenticator.shepherd.status(user_name)
+        except ShepherdError as error:
+            raise web.HTTPError(503, error.sentence) from None
+        self.set_header("Cache-Control", "no-store")
+        self.write(json.dumps(tokens.to_json(status, time.time())))
+
+
 _USER, _SERVER = r"([^/]+)", r"([^/]+)"
 HANDLERS = [
     (rf"/api/roost/v1/servers/{_USER}", StatusHandler),
     (rf"/api/roost/v1/servers/{_USER}/events", EventsHandler),
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}", StatusHandler),
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}/events", EventsHandler),
+    (rf"/api/roost/v1/tokens/{_USER}", TokensHandler),
 ]

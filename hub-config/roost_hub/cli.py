@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from roost_spawner.errors import SiteError
 from roost_spawner.site.loader import load_site
 
+from roost_hub import vault_cli
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,5 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="say whether a site file is good, and where not")
     check.add_argument("site", type=Path, help="the site file, such as /etc/roost/site.yaml")
+    vault_cli.add(commands)
     arguments = parser.parse_args(argv)
-    return _check(arguments.site)
+    return vault_cli.run(arguments) if arguments.command == "vault" else _check(arguments.site)

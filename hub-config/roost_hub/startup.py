@@ -20,10 +20,14 @@ from roost_spawner.sessions import registry
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from roost_spawner.engine import Engine
     from roost_spawner.sessions import Session
 
 _POLL, _AGAIN, _PATIENCE = 0.2, 2.0, 300.0
+_LAST_ANSWERS = 20.0
+"""Seconds that renewals under way get when the hub ends: more than a call to the provider takes."""
 _BUSY = frozenset({429, 503})
 """JupyterHub starts only so many servers at once."""
 _tasks: set[asyncio.Task[None]] = set()
@@ -68,13 +72,49 @@ async def begin(app: Any, site_file: Path) -> Engine:
     engine = shared_engine(site_file, shepherd, app.log, app.spawner_class.build_cluster)
     found = recover(app.tornado_application.settings, app.db)
     engine.recovered = True
+    # A grant is not given up while a job of its owner's is still to be ended with it.
+    if hasattr(app.authenticator, "sessions_of"):
+        app.authenticator.sessions_of.append(_has_job)
     engine.watch_all()
     if found:
         app.log.info("Took up %d sessions", found)
+    _stop_at_exit(app, getattr(app.authenticator, "close", None) or shepherd.stop)
     await shepherd.start()
     waiting = [s for s in registry if getattr(s.host, "waiting", None) is s]
     await asyncio.gather(_route(app), *(_go_on(app, session) for session in waiting))
     return engine
+
+
+def _stop_at_exit(app: Any, stop: Callable[[], Awaitable[None]]) -> None:
+    """Let a hub that is told to end commit the renewals that it began.
+
+    JupyterHub has no hook for it, and cancels all tasks after its ``cleanup``: one that waits for
+    the provider's answer would lose a rotated refresh token.  Before the clean-up, which may take
+    longer than whoever ends the hub has patience; and after it, for it may stop servers, which
+    takes tokens.
+    """
+    clean_up = app.cleanup
+
+    async def stop_and_clean_up() -> None:
+        await _stop(stop, app.log)
+        try:
+            await clean_up()
+        finally:
+            await _stop(stop, app.log)
+
+    app.cleanup = stop_and_clean_up
+
+
+async def _stop(stop: Callable[[], Awaitable[None]], log: Any) -> None:
+    try:
+        async with asyncio.timeout(_LAST_ANSWERS):
+            await stop()
+    except Exception:
+        log.exception("The shepherd could not be stopped in order")
+
+
+def _has_job(owner: str) -> bool:
+    return any(s.place[0] == owner and not s.record.ended for s in registry)
 
 
 def _internal_tls(app: Any) -> Any:

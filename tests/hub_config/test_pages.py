@@ -9,6 +9,7 @@ import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 from roost_hub.configure import TEMPLATES
+from roost_hub.tokens import Health
 
 pytestmark = pytest.mark.unit
 
@@ -60,3 +61,20 @@ def test_why_a_session_ended_is_text_on_the_home_page():
     )
     assert "Your server two has ended" in page
     assert "<script>alert" not in page
+
+
+def home(**values):
+    server = SimpleNamespace(active=False)
+    return render("home.html", spawners=[], default_server=server, url="/", **values)
+
+
+def test_how_the_tokens_stand_is_text_on_the_home_page_with_times_for_its_reader():
+    page = home(roost_tokens=lambda: Health("danger", (EVIL, 1_795_269_600.0, ".")))
+    assert "<script>alert" not in page
+    assert 'class="alert alert-danger"' in page
+    assert '<time class="roost-time" datetime="2026-11-21T14:00:00Z">' in page
+
+
+def test_a_grant_of_which_there_is_nothing_to_say_takes_no_room_on_the_home_page():
+    assert 'id="roost-tokens"' not in home(roost_tokens=lambda: Health("info"))
+    assert 'id="roost-tokens"' not in home()
