@@ -41,7 +41,7 @@ export function configuration({ clients, keys, store, accounts, interactionPolic
     },
     conformIdTokenClaims: false,
     routes: {
-      authorization: '/authorize', token: '/token', jwks: '/jwk', introspection: '/introspect', revocation: '/revoke',
+      authorization: '/authorize', token: '/token', jwks: '/jwk', introspection: '/introspect', revocation: '/revoke', userinfo: '/userinfo',
     },
     features: {
       clientCredentials: { enabled: true },
@@ -53,7 +53,8 @@ export function configuration({ clients, keys, store, accounts, interactionPolic
         enabled: true,
         // Asked without one: the profile's `any`; of several granted ones, the first.
         defaultResource: (ctx, client, oneOf) => oneOf?.[0] ?? ANY,
-        useGrantedResource: () => true,
+        // Asked for no audience and for who somebody is: a token for the userinfo endpoint.
+        useGrantedResource: (ctx) => !String(ctx.oidc.params.scope ?? '').split(' ').includes('openid'),
         // Like IAM, any audience may be asked for: those who receive the token check it.
         getResourceServerInfo: (ctx, resource, client) => {
           if (!resource.startsWith('https://')) throw new errors.InvalidTarget('the audience must be an https:// URL');
@@ -68,7 +69,7 @@ export function configuration({ clients, keys, store, accounts, interactionPolic
       },
       revocation: { enabled: true, allowedPolicy: (ctx, client, token) => token.clientId === client.clientId },
       rpInitiatedLogout: { enabled: false }, // IAM has none
-      userinfo: { enabled: false }, // the id_token says it all
+      userinfo: { enabled: true },
     },
     interactions: { policy, url: (ctx, interaction) => `/login/${interaction.uid}` },
     // Consent is implied: each login gets a grant of its own with all that was asked for, so that

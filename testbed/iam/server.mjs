@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 import { Accounts } from './accounts.mjs';
+import { tokenExchange } from './exchange.mjs';
 import { loginRoutes } from './login.mjs';
 import { configuration, impliedConsent } from './provider.mjs';
 import { BadSetting, settings } from './settings.mjs';
@@ -38,6 +39,7 @@ function watch(provider) {
     + ` (${error.error_detail ?? error.error_description ?? ''})`,
   );
   provider.on('access_token.issued', issued);
+  provider.on('access_token.saved', issued); // those for the userinfo endpoint are no JWT
   provider.on('client_credentials.issued', issued);
   provider.on('grant.revoked', (ctx, id) => log(`grant revoked client=${ctx.oidc?.client?.clientId ?? '-'}`));
   provider.on('grant.error', refused('grant'));
@@ -52,7 +54,9 @@ async function main() {
   const { Provider, interactionPolicy, errors } = await library(given.modules);
   const store = new Store(given.state);
   const accounts = new Accounts(given.people);
-  const provider = new Provider(given.issuer, configuration({ ...given, store, accounts, interactionPolicy, errors }));
+  const configured = configuration({ ...given, store, accounts, interactionPolicy, errors });
+  const provider = new Provider(given.issuer, configured);
+  tokenExchange(provider, configured, given.keys, errors);
   provider.use(impliedConsent);
   provider.use(loginRoutes(provider, accounts, log));
   watch(provider);
