@@ -17,6 +17,7 @@ import aiohttp
 
 from bench import peers, report
 from bench.measure import Side, interleaved, patiently
+from bench.renewal import measure as renewal
 from bench.scale import measure as scale
 from bench.scale import report as scale_report
 from testbed import lifecycle
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
 USER = "alice"
 RESULTS = REPOSITORY / "bench/results.json"
-PARTS = ("spawn", "crowd", "many")
-"""Click to ready; a hundred clicks at once; a thousand sessions that just run."""
+PARTS = ("spawn", "crowd", "many", "renewal")
+"""Click to ready; a hundred clicks at once; a thousand sessions that just run; five thousand
+grants that are kept fresh, which needs no testbed."""
 
 
 def main() -> int:
@@ -40,6 +42,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--sessions", type=int, default=1000, help="sessions that just run")
     parser.add_argument("--only", choices=PARTS, help="one part; results.json keeps the others")
+    parser.add_argument("--grants", type=int, default=5000, help="grants that are kept fresh")
+    parser.add_argument("--life", type=float, default=600, help="seconds that their tokens live")
+    parser.add_argument("--minutes", type=float, default=20, help="how long they are watched")
     options = parser.parse_args()
     if options.rounds < 1 or options.sessions < 1:
         parser.error("--rounds and --sessions must be 1 or more")
@@ -49,6 +54,9 @@ def main() -> int:
         return 2
     # Told to end, take down what was started, however told.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    renewed = _measure_renewal(options) if options.only in (None, "renewal") else {}
+    if options.only == "renewal":
+        return _write(renewed, options) if renewed else 0
     folders = Folders.default()
     was_up = lifecycle.site(folders).hosts["hub"].pid() is not None
     try:
@@ -66,14 +74,32 @@ def main() -> int:
     finally:
         if not was_up and folders.state.exists():
             lifecycle.down(folders, Printer())
+    return _write(found | renewed, options)
+
+
+def _write(found: dict[str, Any], options: argparse.Namespace) -> int:
     kept = json.loads(RESULTS.read_text()) if options.only and RESULTS.exists() else {}
     RESULTS.write_text(json.dumps(kept | found, indent=2) + "\n")
     print(f"\nwritten to {RESULTS.relative_to(REPOSITORY)}")
     return 0
 
 
+def _measure_renewal(options: argparse.Namespace) -> dict[str, Any]:
+    size = renewal.Options(grants=options.grants, life=options.life, minutes=options.minutes)
+    commit = _commit()  # the one that is measured; others may come meanwhile
+    found = renewal.run(size, lambda text: print(text, flush=True))
+    figures = renewal.results(found)
+    for key, figure in figures.items():
+        print(f"{key:34}  {figure}")
+    print(f"of {found['refreshes']} renewals")
+    if not size.full:
+        print("smaller than results.json promises: not written there")
+        return {}
+    return figures | {"renewal": found, "renewal_at_commit": commit}
+
+
 def _measure_all(site: Site, options: argparse.Namespace) -> dict[str, Any]:
-    parts = (options.only,) if options.only else PARTS
+    parts = (options.only,) if options.only else tuple(p for p in PARTS if p != "renewal")
     commit = _commit()
     found: dict[str, Any] = {"machine": _machine()}
     found |= {f"{part}_at_commit": commit for part in parts}

@@ -36,7 +36,7 @@ ROOST_UPDATE_INTERVAL = 60
 
 
 @contextlib.contextmanager
-def crowded(site: Site, sessions: int) -> Iterator[None]:
+def crowded(site: Site, sessions: int, *, lifetime: int = LIFETIME) -> Iterator[None]:
     """Have a slot for each of so many sessions, and nobody's own hub in the way."""
     say = Printer()
     nodes = [site.hosts[name] for name in condor.EXECUTE_POINTS]
@@ -49,7 +49,7 @@ def crowded(site: Site, sessions: int) -> Iterator[None]:
             tiny.parent.mkdir(exist_ok=True)
             tiny.write_text((REPOSITORY / "bench/scale/tiny.pl").read_text())
             _configure(site, text)
-        _provide(site, LIFETIME)
+        _provide(site, lifetime)
         host = site.hosts["hub"]
         host.write("/var/lib/roost-bench.pl", tiny.read_text())
         host.spawn("tiny", ["perl", "/var/lib/roost-bench.pl"], env={"PORT": "9999"})
