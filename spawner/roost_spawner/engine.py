@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from roost_shepherd.errors import ShepherdError
 
+from roost_spawner.capacity import CapacityCache
 from roost_spawner.errors import RoostError, SiteError
 from roost_spawner.reaper import Reaper
 from roost_spawner.sessions import registry
@@ -90,6 +91,7 @@ class Engine:
         self._build = build
         self._clusters: dict[str, tuple[HTCondorCluster | SlurmCluster, Cluster]] = {}
         self._watchers: dict[str, Watcher] = {}
+        self._capacities: dict[str, CapacityCache] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._warming: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.recovered = False
@@ -147,6 +149,17 @@ class Engine:
             )
         return self._watchers[name]
 
+    def capacity(self, name: str) -> CapacityCache:
+        """Return what is known of a cluster's capacity."""
+        if name not in self._capacities:
+            self._capacities[name] = CapacityCache(
+                lambda: self.cluster(name),
+                max_age=lambda: self.site.watch.capacity,
+                may_ask=self.watcher(name).budget.take,
+                log=self.log,
+            )
+        return self._capacities[name]
+
     def watch_all(self) -> None:
         """Watch every cluster of the site file, whether it has a session or not."""
         for name in self.site.clusters:
@@ -169,6 +182,8 @@ class Engine:
 
     async def close(self) -> None:
         """Release clusters and watchers."""
+        for capacity in self._capacities.values():
+            await capacity.close()
         for watcher in self._watchers.values():
             await watcher.close()
         for _, cluster in self._clusters.values():

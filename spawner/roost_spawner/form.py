@@ -14,7 +14,8 @@ from roost_spawner.options import CHOOSABLE, SHARE_TOKENS, quantity, visible
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from roost_spawner.site.models import Profile, Quantity, Site
+    from roost_spawner.site.models import Profile, Site
+    from roost_spawner.site.quantities import Quantity
 
 _LABEL = {"cpus": "Cores", "memory": "Memory", "gpus": "GPUs", "walltime": "For how long"}
 

@@ -96,6 +96,7 @@ async def prepare(
         token_hash=digest(server_token),
         ticket_hash=digest(ticket) if ticket else "",
         share_tokens=selection.share_tokens,
+        asked_at=time.time(),
     )
     session = Session(record, place, host)
     registry.add(session)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from roost_spawner.clusters.base import Resources, SlotClass
 from roost_spawner.errors import ChoiceRefused
-from roost_spawner.site.models import CountChoice, DurationChoice, MemoryChoice, Quantity
+from roost_spawner.site.quantities import CountChoice, DurationChoice, MemoryChoice, Quantity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -108,6 +108,16 @@ class Record:
     """Its owner has allowed that those with whom it is shared get its access tokens."""
     tls: bool = False
     """Its server speaks internal TLS; a hub that turns it on later finds older ones without."""
+    asked_at: float = 0.0
+    """When its owner asked for it, in seconds since the epoch, as the next four; 0: not yet."""
+    queued_at: float = 0.0
+    """When the scheduler had taken its job."""
+    began_at: float = 0.0
+    """When its job's code ran."""
+    ready_at: float = 0.0
+    """When its server answered."""
+    over_at: float = 0.0
+    """When it was over."""
 
     @property
     def mark(self) -> str:
@@ -143,6 +153,18 @@ class Record:
         values["state"] = SessionState(values.get("state", SessionState.UNKNOWN))
         values["wishes"] = {name: Wish(**wish) for name, wish in values.get("wishes", {}).items()}
         return cls(**values)
+
+
+def stamped(record: Record, now: float) -> Record:
+    """Return a record with the times of what has just happened to it for the first time.  Pure."""
+    happened = {
+        "queued_at": bool(record.job_id),
+        "began_at": record.started,
+        "ready_at": record.ready,
+        "over_at": record.over,
+    }
+    times = {name: now for name, yes in happened.items() if yes and not getattr(record, name)}
+    return replace(record, **times) if times else record
 
 
 def new_id() -> str:
@@ -277,7 +299,7 @@ class Session:
     def update(self, **changes: Any) -> None:
         """Change the record, keep what must be kept, wake who waits."""
         old = self.record
-        self.record = replace(old, **changes)
+        self.record = stamped(replace(old, **changes), time.time())
         if self.record == old:
             return
         if any(getattr(old, name) != changes[name] for name in changes.keys() - _VOLATILE):

@@ -150,6 +150,17 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """Places that are alike: slots, or nodes with what is left on each."""
+
+    count: int
+    cpus: int
+    memory_mib: int
+    gpus: int = 0
+    gpu_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """Capacity of one kind of place (a slot class, a partition)."""
 
@@ -157,6 +168,21 @@ class Pool:
     free: int
     gpus_total: int = 0
     gpus_free: int = 0
+    unit: str = "cores"
+    """What ``total`` and ``free`` count: ``slots`` (reserved ones) or ``cores``."""
+    rooms: tuple[Room, ...] = ()
+    """What there is when nothing runs, of the nodes that are up: what fits in none never starts."""
+    free_rooms: tuple[Room, ...] = ()
+    """What could be taken now."""
+    waiting: int = 0
+    """Jobs that wait for it, whoever's they are as far as the scheduler tells."""
+    next_end_at: float | None = None
+    """When the first of the jobs here must have ended by its walltime, in seconds since the
+    epoch; None if nobody knows."""
+    max_walltime_s: int | None = None
+    """The longest walltime that the scheduler lets a job here have."""
+    problem: str = ""
+    """Why nothing starts here at all, a sentence for the user: all nodes away, partition down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,13 @@ spawner's ``req_*`` trait of the same meaning, then the default named here.
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - likewise
 from pathlib import Path  # noqa: TC003 - pydantic evaluates the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
@@ -23,25 +21,19 @@ from pydantic import (
 
 from roost_spawner.clusters.base import SlotClass  # noqa: TC001 - likewise
 from roost_spawner.site.extras import Environment, Extras, Prologue, extras_problem
-from roost_spawner.site.units import (
-    parse_count,
-    parse_duration,
-    parse_memory,
-    parse_ports,
-    show_duration,
-    show_memory,
+from roost_spawner.site.quantities import (
+    CountChoice,
+    Duration,
+    DurationChoice,
+    MemoryChoice,
+    Model,
 )
+from roost_spawner.site.units import parse_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class Model(BaseModel):
-    """Base: frozen, and a key that nobody knows is a mistake, not a wish."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _url(text: str) -> str:
@@ -67,104 +59,12 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:&|*(
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Audience = Annotated[str, StringConstraints(pattern=r"^\S{1,300}$")]
 Scope = Annotated[str, StringConstraints(pattern=r"^\S+( \S+)*$", max_length=500)]
+Icon = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)]
+# What Apptainer takes: a file, a folder, or a registry's name with its scheme.
+Image = Annotated[
+    str, StringConstraints(pattern=r"^(/|(docker|oras|library|shub)://)\S+$", max_length=500)
+]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Count = Annotated[int, BeforeValidator(parse_count)]
-Memory = Annotated[int, BeforeValidator(parse_memory)]
-Duration = Annotated[int, BeforeValidator(parse_duration)]
-
-
-class Quantity(Model):
-    """An amount the user may choose within limits; written plainly, it is fixed."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, given: Any) -> Any:
-        if isinstance(given, (str, int)) and not isinstance(given, bool):
-            return {"default": given}
-        if isinstance(given, dict) and "default" not in given and given.get("choices"):
-            return {**given, "default": given["choices"][0]}
-        return given
-
-    default: int
-    max: int | None = None
-    choices: tuple[int, ...] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.choices is not None and self.max is not None:
-            raise ValueError("give either max or choices, not both")
-        if self.choices is not None and self.default not in self.choices:
-            raise ValueError(
-                f"the default {self.show(self.default)} is none of the choices {self.allowed}"
-            )
-        if self.max is not None and self.default > self.max:
-            raise ValueError(
-                f"the default {self.show(self.default)} is above its max {self.show(self.max)}"
-            )
-        return self
-
-    @staticmethod
-    def show(value: int) -> str:
-        """Return a value as people write it."""
-        return str(value)
-
-    @staticmethod
-    def parse(given: object) -> int:
-        """Return what a user gave as a value, or raise ``ValueError``."""
-        return parse_count(given)
-
-    @property
-    def fixed(self) -> bool:
-        """Whether there is nothing to choose."""
-        return self.limit == self.default if self.choices is None else len(self.choices) == 1
-
-    @property
-    def limit(self) -> int:
-        """The largest value that may be chosen."""
-        return max(self.choices) if self.choices else max(self.max or 0, self.default)
-
-    @property
-    def allowed(self) -> str:
-        """What may be chosen, in words."""
-        if self.choices:
-            return ", ".join(self.show(choice) for choice in self.choices)
-        return self.show(self.default) if self.fixed else f"up to {self.show(self.limit)}"
-
-    def admits(self, value: int) -> bool:
-        """Whether the user may have this much."""
-        if self.choices is not None:
-            return value in self.choices
-        return value == self.default if self.fixed else 0 < value <= self.limit
-
-
-class CountChoice(Quantity):
-    """A number of cores or GPUs."""
-
-    default: Annotated[Count, Field(ge=0, le=4096)]
-    max: Annotated[Count, Field(ge=1, le=4096)] | None = None
-    choices: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
-
-
-class MemoryChoice(Quantity):
-    """An amount of memory in MiB."""
-
-    default: Memory
-    max: Memory | None = None
-    choices: Annotated[tuple[Memory, ...], Field(min_length=1)] | None = None
-
-    show = staticmethod(show_memory)
-    parse = staticmethod(parse_memory)
-
-
-class DurationChoice(Quantity):
-    """A span of time in seconds."""
-
-    default: Duration
-    max: Duration | None = None
-    choices: Annotated[tuple[Duration, ...], Field(min_length=1)] | None = None
-
-    show = staticmethod(show_duration)
-    parse = staticmethod(parse_duration)
 
 
 class TokenWish(Model):
@@ -181,7 +81,7 @@ class _Cluster(Model):
     """What starts ``jupyterhub-singleuser`` on the nodes; a profile may name another."""
     prologue: Prologue = ""
     """Shell lines that run in the job before the server; a profile's own take their place."""
-    environment: Environment = {}
+    environment: Environment = Field(default_factory=dict)
     """Variables of every session here; a profile adds to them and may change them."""
     ca_file: Path | None = None
     """Where the hub finds the CA of this cluster's services, if the system does not know it."""
@@ -229,6 +129,15 @@ class Profile(Model):
     title: Line
     description: Annotated[str, StringConstraints(max_length=1000, strip_whitespace=True)] = ""
     cluster: Name
+    icon: Icon | None = None
+    """An icon of Font Awesome's free solid set, which JupyterHub ships, such as ``microchip``."""
+    overflow: tuple[Name, ...] = ()
+    """Profiles that are tried in turn when this one does not start within ``patience``, or its
+    cluster is full or does not answer."""
+    patience: Annotated[Duration, Field(ge=5, le=86400)] | None = None
+    """How long it may wait in the queue before the next of ``overflow`` is tried."""
+    image: Image | None = None
+    """Apptainer image that the server runs in."""
     slot: SlotClass | None = None
     cpus: CountChoice | None = None
     memory: MemoryChoice | None = None
@@ -249,7 +158,7 @@ class Profile(Model):
     """Slurm: options as ``sbatch`` has them, by their long names, added to ours."""
     prologue: Prologue | None = None
     """Instead of the cluster's ``prologue``."""
-    environment: Environment = {}
+    environment: Environment = Field(default_factory=dict)
     groups: tuple[Line, ...] = ()
     """IAM groups that may use it; everybody, if empty."""
     tokens: dict[Name, TokenWish] | None = None
@@ -264,6 +173,26 @@ class Profile(Model):
         return self.submit_commands or self.sbatch_options or {}
 
 
+class Announcement(Model):
+    """A sentence on the pages, for a time."""
+
+    text: Line
+    level: Literal["info", "warning"] = "info"
+    starts: datetime | None = None
+    ends: datetime | None = None
+
+
+class Defaults(Model):
+    """What every profile takes that does not say it itself."""
+
+    cpus: CountChoice | None = None
+    memory: MemoryChoice | None = None
+    walltime: DurationChoice | None = None
+    workdir: AbsolutePath | None = None
+    patience: Annotated[Duration, Field(ge=5, le=86400)] | None = None
+    groups: tuple[Line, ...] = ()
+
+
 class Watch(Model):
     """How often each cluster is asked for the hub's jobs: one query, however many there are."""
 
@@ -271,6 +200,8 @@ class Watch(Model):
     """While something starts or stops."""
     steady: Annotated[Duration, Field(ge=1, le=600)] = 15
     """Otherwise."""
+    capacity: Annotated[Duration, Field(ge=2, le=600)] = 10
+    """How old the capacity on a page may be; asked for only while somebody looks."""
 
 
 class Site(Model):
@@ -281,10 +212,13 @@ class Site(Model):
     """The hub as the nodes reach it."""
     ports: tuple[int, int] | None = None
     """Ports on the nodes, first and last; any free one, if left out."""
-    tokens: dict[Name, TokenWish] = {}
+    tokens: dict[Name, TokenWish] = Field(default_factory=dict)
     share_tokens: Literal["owner", "never"] = "owner"
     """Whether a session's owner may allow that those with whom they share it use its tokens."""
     watch: Watch = Watch()
+    announcements: tuple[Announcement, ...] = ()
+    """Shown on the pages of everybody."""
+    defaults: Defaults = Defaults()
     clusters: Annotated[dict[Name, Cluster], Field(min_length=1)]
     profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
 
