@@ -163,7 +163,9 @@ def stamped(record: Record, now: float) -> Record:
         "ready_at": record.ready,
         "over_at": record.over,
     }
-    times = {name: now for name, yes in happened.items() if yes and not getattr(record, name)}
+    times: dict[str, Any] = {
+        name: now for name, yes in happened.items() if yes and not getattr(record, name)
+    }
     return replace(record, **times) if times else record
 
 
