@@ -20,6 +20,7 @@ from testbed.recipe import Layer, layers
 if TYPE_CHECKING:
     from testbed.steps import Say
 
+NPM = REPOSITORY / "testbed/npm"
 PACKAGES = "npm packages"
 ALONE = (
     *("setpriv", "--pdeathsig", "KILL"),
@@ -176,15 +177,24 @@ def _mounted_anywhere() -> str:
     return "".join(tables)
 
 
-def npm_modules(cache: Path) -> Path:
-    """Install the pinned npm packages into the cache; return the folder with ``node_modules``."""
-    source = REPOSITORY / "testbed/npm"
+def npm_modules(cache: Path, source: Path = NPM, name: str = "npm") -> Path:
+    """Install pinned npm packages into the cache; return the folder with ``node_modules``.
+
+    Parameters
+    ----------
+    cache
+        Where they are kept.
+    source
+        The folder with ``package.json`` and its lock; the testbed's own by default.
+    name
+        What the folder in the cache is called.
+    """
     lock = (source / "package-lock.json").read_bytes()
-    target = cache / "npm"
+    target = cache / name
     stamp = target / "package-lock.json"
     if stamp.exists() and stamp.read_bytes() == lock and (target / "node_modules").exists():
         return target
-    draft = cache / "npm.new"
+    draft = cache / f"{name}.new"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source, draft)
     _run(
@@ -193,7 +203,7 @@ def npm_modules(cache: Path) -> Path:
             *("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"),
             *("--omit-lockfile-registry-resolved", "--prefix", str(draft)),
         ],
-        cache / "npm.log",
+        cache / f"{name}.log",
         "npm ci",
     )
     shutil.rmtree(target, ignore_errors=True)

@@ -14,7 +14,7 @@ from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
 
-from roost_hub import api, health_api, startup, tokens
+from roost_hub import announcements, api, health_api, startup, tokens
 from roost_hub.lab import lab_environment, lab_files
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     _extend(hub, "extra_user_scopes", [f"{SCOPE}!user"])
     _extend(hub, "template_paths", [str(TEMPLATES)])
     _extend(hub, "extra_handlers", [*api.HANDLERS, *health_api.HANDLERS])
-    hub.template_vars = {"roost_tokens": tokens.for_pages, **hub.get("template_vars", {})}
+    hub.template_vars = {
+        "roost_announcements": announcements.for_pages,
+        "roost_tokens": tokens.for_pages,
+        **hub.get("template_vars", {}),
+    }
     # A site's own files and variables go over ours.
     spawner = c.RoostSpawner
     spawner.session_files = lab_files() | dict(spawner.get("session_files", {}))

@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import async_playwright
 
-from testbed.layout import DOMAIN, LOOPBACK, PLAN, REPOSITORY
+from testbed.layout import DOMAIN, LOOPBACK, PLAN, REPOSITORY, Folders
+from testbed.root import npm_modules
 from tests.support.ground import PROFILES, Ground
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from testbed.layout import Site
 
 ARTEFACTS = REPOSITORY / "tests/artefacts"
+SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
+THEMES = ("light", "dark")
+# Runs in the page.
+FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+  .filter(({impact}) => ["serious", "critical"].includes(impact))
+  .flatMap(({id, nodes}) => nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`)))
+"""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -70,6 +78,51 @@ def shot():
         await page.screenshot(path=ARTEFACTS / f"{name}.png")
 
     return take
+
+
+@pytest.fixture(scope="session")
+def axe_script() -> str:
+    """Return axe-core, which knows when people cannot use a page."""
+    cache = npm_modules(Folders.default().cache, REPOSITORY / "tests/browser/npm", "npm-browser")
+    return (cache / "node_modules/axe-core/axe.min.js").read_text()
+
+
+@pytest.fixture
+def axe(axe_script):
+    """Return a function that fails if a page, as it is now, keeps some people from using it."""
+
+    async def check(page, what: str = "the page") -> None:
+        if not await page.evaluate("'axe' in window"):
+            await page.evaluate(axe_script)
+        found = await page.evaluate(FIND)
+        assert not found, f"{what}:\n" + "\n".join(found)
+
+    return check
+
+
+@pytest.fixture
+def looks(axe):
+    """Return a function that keeps screenshots of a page as phones and desktops show it.
+
+    In light and dark; and everybody can use it in each.
+    """
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+
+    async def look(page, name: str) -> None:
+        before = page.viewport_size
+        for size, (width, height) in SIZES.items():
+            await page.set_viewport_size({"width": width, "height": height})
+            for theme in THEMES:
+                # Colours are judged as they are, not on their way to others.
+                await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+                await page.screenshot(path=ARTEFACTS / f"{name}-{size}-{theme}.png", full_page=True)
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{name} is {wide} px wide on a {size} of {width}"
+                await axe(page, f"{name} on a {size}, {theme}")
+        await page.emulate_media(color_scheme="light")
+        await page.set_viewport_size(before)
+
+    return look
 
 
 @pytest.fixture

@@ -78,3 +78,20 @@ def test_how_the_tokens_stand_is_text_on_the_home_page_with_times_for_its_reader
 def test_a_grant_of_which_there_is_nothing_to_say_takes_no_room_on_the_home_page():
     assert 'id="roost-tokens"' not in home(roost_tokens=lambda: Health("info"))
     assert 'id="roost-tokens"' not in home()
+
+
+@pytest.mark.parametrize("name", ["home.html", "spawn.html", "spawn_pending.html"])
+def test_what_a_site_announces_is_text_on_the_page(name):
+    said = SimpleNamespace(text=EVIL, level="warning")
+    server = SimpleNamespace(active=False, name="")
+    page = render(
+        name,
+        roost_announcements=lambda: [said],
+        spawners=[],
+        default_server=server,
+        spawner=server,
+        url="/",
+        progress_url="/",
+    )
+    assert 'class="roost-announcement alert alert-warning"' in page
+    assert "<script>alert" not in page

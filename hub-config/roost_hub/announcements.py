@@ -1,0 +1,42 @@
+"""What a site tells everybody who is logged in, for as long as it says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from roost_spawner.site.models import Announcement, Site
+
+
+def current(site: Site, now: datetime) -> list[Announcement]:
+    """Return the announcements that are on, in the file's order.
+
+    Parameters
+    ----------
+    site
+        The site file as it is now.
+    now
+        With its zone; a time in the file without one is in the hub's.
+    """
+    return [
+        said
+        for said in site.announcements
+        if (said.starts is None or said.starts.astimezone() <= now)
+        and (said.ends is None or now < said.ends.astimezone())
+    ]
+
+
+def for_pages(user: Any) -> Callable[[], list[Announcement]]:
+    """Return what a template calls to learn what is announced.
+
+    JupyterHub calls this for every page; only one that wants to know pays for it.
+    """
+
+    def ask() -> list[Announcement]:
+        engine = getattr(getattr(user, "spawner", None), "engine", None)
+        return [] if engine is None else current(engine.site, datetime.now(UTC))
+
+    return ask
