@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from roost_spawner.clusters.base import Capacity, Cluster
 
 
+_KEPT = 600.0
+"""Seconds for which the last answer of a cluster that answers no more is still told, with its age:
+long enough for a restart, too short for anybody to plan by it."""
+_ABANDONED = 3
+"""Times its ``max_age`` after which a sample is of before anybody looked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What a cluster had at one moment, or why nobody knows."""
@@ -23,8 +30,9 @@ class Sample:
     at: float
     """When it was asked, in seconds since the epoch."""
     capacity: Capacity | None
+    """The last answer; None if there was none lately."""
     problem: str = ""
-    """Why there is none, a sentence for the user."""
+    """Why the cluster does not tell what it has now, a sentence for the user."""
 
 
 class CapacityCache:
@@ -54,24 +62,37 @@ class CapacityCache:
         self._max_age = max_age
         self._may_ask = may_ask
         self._log = log
+        self._of: Cluster | None = None
+        """Whose sample it is."""
         self._sample: Sample | None = None
+        self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
     def glance(self) -> Sample | None:
-        """Return what is known, never waiting; has it asked again if it is old."""
-        old = self._sample is None or time.time() > self._sample.at + self._max_age()
-        if old and self._asking is None and (self._sample is None or self._may_ask()):
-            self._asking = asyncio.ensure_future(self._ask())
+        """Return what is known, never waiting; has it asked again if it is old.
+
+        Raises
+        ------
+        SiteError
+            If the site file never had this cluster.
+        """
+        if (cluster := self._cluster()) is not self._of:
+            # The site file was changed: what another cluster had is not what this one has.
+            self._of, self._sample, self._asked_at = cluster, None, float("-inf")
+        if self._asking is None and self._old() and (self._sample is None or self._may_ask()):
+            self._asking = asyncio.ensure_future(self._ask(cluster))
             self._asking.add_done_callback(self._asked)
         return self._sample
 
     async def look(self, patience: float) -> Sample | None:
-        """Return what is known; waits up to `patience` seconds if it is nothing yet."""
+        """Return what is known; waits up to `patience` seconds if that is nothing lately.
+
+        While others look all the time, nobody waits.
+        """
         sample = self.glance()
-        if sample is None and self._asking is not None:
+        if self._asking is not None and (sample is None or self._old(_ABANDONED)):
             await asyncio.wait([self._asking], timeout=patience)
-            sample = self._sample
-        return sample
+        return self._sample
 
     async def close(self) -> None:
         """Ask no more."""
@@ -79,15 +100,26 @@ class CapacityCache:
             self._asking.cancel()
             await asyncio.wait([self._asking])
 
+    def _old(self, times: int = 1) -> bool:
+        return time.monotonic() > self._asked_at + times * self._max_age()
+
     def _asked(self, _: asyncio.Task[None]) -> None:
         self._asking = None
 
-    async def _ask(self) -> None:
+    async def _ask(self, cluster: Cluster) -> None:
         at = time.time()
         try:
-            self._sample = Sample(at, await self._cluster().capacity())
+            sample = Sample(at, await cluster.capacity())
         except RoostError as error:
-            self._sample = Sample(at, None, error.sentence)
+            sample = self._without(at, error.sentence)
         except Exception:
-            self._log.exception("The capacity of a cluster could not be read")
-            self._sample = Sample(at, None, "What is free cannot be told at the moment.")
+            self._log.exception("The capacity of cluster %s could not be read", cluster.name)
+            sample = self._without(at, "What is free cannot be told at the moment.")
+        if cluster is self._of:
+            self._sample, self._asked_at = sample, time.monotonic()
+
+    def _without(self, at: float, problem: str) -> Sample:
+        last = self._sample
+        if last is None or last.capacity is None or at > last.at + _KEPT:
+            return Sample(at, None, problem)
+        return Sample(last.at, last.capacity, problem)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -190,6 +190,12 @@ class Capacity:
     """What a cluster has and what of it is free, by slot class or partition."""
 
     pools: Mapping[str, Pool]
+    by: Literal["slot", "partition"] = "partition"
+    """What names the pools: the field of :class:`Resources`."""
+
+    def of(self, wanted: Resources) -> Pool | None:
+        """Return where a session would run; None if there is no pool of that name."""
+        return self.pools.get(getattr(wanted, self.by) or "")
 
 
 class Cluster(Protocol):

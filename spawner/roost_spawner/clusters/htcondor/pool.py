@@ -233,7 +233,8 @@ class HTCondorPool:
                     total=sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole),
                     free=sum(int(slot.get("Cpus", 0)) for slot in whole),
                 ),
-            }
+            },
+            by="slot",
         )
 
     async def close(self) -> None:

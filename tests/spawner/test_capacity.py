@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from roost_spawner import capacity
+from roost_spawner.capacity import CapacityCache
+from roost_spawner.clusters.base import Capacity, Pool
+from roost_spawner.errors import ClusterUnreachable, SiteError
+
+pytestmark = pytest.mark.unit
+
+
+class Cluster:
+    name = "pool"
+
+    def __init__(self, free=0):
+        self.free, self.asked = free, 0
+        self.failure: Exception | None = None
+        self.hang = asyncio.Event()
+        self.hang.set()
+
+    async def capacity(self):
+        self.asked += 1
+        await self.hang.wait()
+        if self.failure:
+            raise self.failure
+        return Capacity({"reserved": Pool(40, self.free)}, by="slot")
+
+
+class Ground:
+    """A cache whose clock, cluster and budget the test has in its hands."""
+
+    def __init__(self, monkeypatch):
+        self.cluster = Cluster(12)
+        self.now = 1000.0
+        self.budget = True
+        monkeypatch.setattr(capacity, "time", self)
+        self.cache = CapacityCache(
+            lambda: self.cluster,
+            max_age=lambda: 10.0,
+            may_ask=lambda: self.budget,
+            log=logging.getLogger(),
+        )
+
+    def time(self):
+        return self.now
+
+    monotonic = time
+
+    async def seen(self, later=0.0):
+        """Look after a while, and once more when the cluster has answered."""
+        self.now += later
+        self.cache.glance()
+        if self.cache._asking:
+            await self.cache._asking
+            await asyncio.sleep(0)
+        return self.cache._sample
+
+
+@pytest.fixture
+async def ground(monkeypatch):
+    found = Ground(monkeypatch)
+    yield found
+    await found.cache.close()
+
+
+async def test_many_who_look_cost_one_question(ground):
+    samples = await asyncio.gather(*(ground.cache.look(5.0) for _ in range(200)))
+    assert {sample.capacity.pools["reserved"].free for sample in samples} == {12}
+    for _ in range(100):
+        await ground.seen(later=0.099)
+    assert ground.cluster.asked == 1
+    await ground.seen(later=0.2)
+    assert ground.cluster.asked == 2
+
+
+async def test_nobody_who_looks_costs_nothing(ground):
+    await ground.seen()
+    ground.now += 3600
+    await asyncio.sleep(0.02)
+    assert ground.cluster.asked == 1
+
+
+async def test_a_look_does_not_wait_for_longer_than_told(ground):
+    ground.cluster.hang.clear()
+    assert await ground.cache.look(0.01) is None
+    ground.cluster.hang.set()
+    assert (await ground.cache.look(5.0)).capacity is not None
+
+
+async def test_nobody_waits_for_an_answer_that_is_only_a_little_old(ground):
+    await ground.seen()
+    ground.cluster.hang.clear()
+    ground.now += 11
+    assert (await ground.cache.look(3600.0)).capacity is not None
+
+
+async def test_the_first_who_looks_after_a_long_while_is_not_told_what_was_then(ground):
+    await ground.seen()
+    ground.now += 600
+    ground.cluster.free = 3
+    assert (await ground.cache.look(5.0)).capacity.pools["reserved"].free == 3
+
+
+async def test_a_cluster_that_is_away_says_so_and_is_asked_again(ground):
+    ground.cluster.failure = ClusterUnreachable("It does not answer.")
+    sample = await ground.seen()
+    assert (sample.capacity, sample.problem) == (None, "It does not answer.")
+    assert (await ground.seen(later=5)).problem
+    assert ground.cluster.asked == 1
+    ground.cluster.failure = None
+    assert (await ground.seen(later=6)).capacity is not None
+
+
+async def test_the_last_answer_stays_for_a_while_with_its_own_time(ground):
+    at = (await ground.seen()).at
+    ground.cluster.failure = ClusterUnreachable("It does not answer.")
+    sample = await ground.seen(later=60)
+    assert (sample.at, sample.problem) == (at, "It does not answer.")
+    assert sample.capacity is not None
+    sample = await ground.seen(later=600)
+    assert (sample.at, sample.capacity) == (ground.now, None)
+
+
+async def test_what_was_not_foreseen_is_logged_and_told_without_its_text(ground, caplog):
+    ground.cluster.failure = KeyError("a secret word")
+    sample = await ground.seen()
+    assert sample.problem == "What is free cannot be told at the moment."
+    assert "The capacity of cluster pool could not be read" in caplog.text
+
+
+async def test_a_spent_budget_leaves_the_last_answer(ground):
+    await ground.seen()
+    ground.budget = False
+    assert (await ground.seen(later=60)).capacity is not None
+    assert ground.cluster.asked == 1
+    ground.budget = True
+    await ground.seen()
+    assert ground.cluster.asked == 2
+
+
+async def test_a_cluster_that_the_site_file_changed_is_asked_at_once(ground):
+    await ground.seen()
+    ground.cluster = Cluster(free=7)
+    assert ground.cache.glance() is None
+    assert (await ground.seen()).capacity.pools["reserved"].free == 7
+
+
+async def test_the_answer_of_a_cluster_that_was_replaced_meanwhile_does_not_count(ground):
+    old = ground.cluster
+    old.hang.clear()
+    ground.cache.glance()
+    ground.cluster = Cluster(free=7)
+    ground.cache.glance()
+    await asyncio.sleep(0)
+    old.hang.set()
+    await ground.cache._asking
+    await asyncio.sleep(0)
+    assert (await ground.seen()).capacity.pools["reserved"].free == 7
+
+
+async def test_a_cluster_that_never_was_is_an_error(ground):
+    def none():
+        raise SiteError("There is no cluster.")
+
+    ground.cache._cluster = none
+    with pytest.raises(SiteError):
+        ground.cache.glance()
