@@ -19,6 +19,7 @@ from roost_spawner.errors import ClusterError, ClusterRefused, NotReached, Roost
 from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, Wish, new_id, registry
 from roost_spawner.site.units import show_duration, show_memory
+from roost_spawner.starts import GivenUp
 
 if TYPE_CHECKING:
     import logging
@@ -158,6 +159,8 @@ async def submit(
     try:
         job_id = await _reach(engine, session, request, token)
     except (ClusterRefused, NotReached, ShepherdError) as error:
+        refused = GivenUp.TOKEN if isinstance(error, ShepherdError) else GivenUp.SUBMIT
+        session.given_up = session.given_up or refused
         session.end(error.sentence)
         raise
     except BaseException as error:

@@ -14,13 +14,14 @@ import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from roost_spawner import notices
+from roost_spawner import bookkeeping, notices
 from roost_spawner.clusters.base import Cause, JobState, JobView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from roost_spawner.delivery import Handout, Standing
+    from roost_spawner.starts import GivenUp
 
 Place = tuple[str, str]
 """User name and server name."""
@@ -282,6 +283,8 @@ class Session:
         self.started_at = 0.0
         self.stopping = False
         """The user or the hub wants it to end: the agent's next call is answered 410."""
+        self.given_up: GivenUp | None = None
+        """Why it is the hub that ends it, if it does."""
         self.log_tail = ""
         """The server's last lines, if it failed; never kept."""
         self.agent_version = 2
@@ -306,6 +309,7 @@ class Session:
             return
         if any(getattr(old, name) != changes[name] for name in changes.keys() - _VOLATILE):
             self.host.keep()
+        bookkeeping.note(old, self.record, self.given_up)
         self.wake()
         if self.record.over and not old.over:
             self.host.session_over(self)

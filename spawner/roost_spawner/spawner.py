@@ -21,16 +21,17 @@ from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
-from roost_spawner import handoff, launch, sharing
+from roost_spawner import bookkeeping, handoff, launch, sharing
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens, withheld
 from roost_spawner.engine import Engine, build_cluster, shared_engine
-from roost_spawner.errors import ClusterError, ClusterUnreachable, RoostError
+from roost_spawner.errors import ChoiceRefused, ClusterError, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible
 from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, registry
+from roost_spawner.starts import GivenUp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from roost_spawner.delivery import Handout
 
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
+_CLOCK = 0.5
+"""Seconds by which JupyterHub's count of a start's time may differ from ours."""
 
 
 class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no types
@@ -123,6 +126,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     _waiting: Session | None = None
     """A session whose job waits in the queue since before the hub was restarted."""
     _last: dict[str, Any] | None = None
+    _began = 0.0
+    """When the start was asked for (``time.monotonic``)."""
 
     @default("options_form")
     def _options_form_default(self) -> Any:
@@ -217,8 +222,16 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         """Validate a user's choice, wherever it came from."""
         try:
             self._selection = resolve(self.engine.site, self._groups(), options, self._defaults())
+        except ChoiceRefused as error:
+            self._refused(GivenUp.CHOICE, str(options.get("profile", "")))
+            raise self._failure(error, "choice", 400) from None
         except RoostError as error:
             raise self._failure(error, "choice", 400) from None
+
+    def _refused(self, reason: GivenUp, profile: str) -> None:
+        """Count a start that never became a session; under its profile, if there is such a one."""
+        found = self.engine.site.profiles.get(profile)
+        bookkeeping.refused(profile if found else "", found.cluster if found else "", reason)
 
     def _failure(self, error: RoostError | ShepherdError, reason: str, status: int) -> StartFailed:
         detail = getattr(error, "detail", "")
@@ -228,6 +241,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     async def start(self) -> tuple[str, int]:
         """Submit the session's job, or go on with one that waits, until its server answers."""
+        self._began = time.monotonic()
         session = await self._go_on() or await self._begin()
         await session.until(lambda record: record.ready or record.over)
         return await self._address(session)
@@ -260,8 +274,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             )
             self._session = session
         except ShepherdError as error:
+            self._refused(GivenUp.TOKEN, selection.name)
             raise self._failure(error, "token", 503 if error.retryable else 403) from None
         except RoostError as error:
+            self._refused(GivenUp.SITE, selection.name)
             raise self._failure(error, "site", 503) from None
         self._use_limits(selection.resources.memory_mib, selection.resources.cpus)
         # A task of its own: a start that is cancelled must not lose the id of a job that is just
@@ -371,6 +387,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         if session is None:
             return
         session.stopping = True
+        if not session.record.over:
+            session.given_up = session.given_up or self._why_stop(session)
         session.update(over=True)
         if now:
             return
@@ -383,6 +401,12 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 session.record.job_id or "(id unknown)",
                 session.record.mark,
             )
+
+    def _why_stop(self, session: Session) -> GivenUp:
+        """Tell JupyterHub's own patience, which has ended, from somebody's wish."""
+        waited = time.monotonic() - self._began
+        in_vain = not session.record.ready and waited > self.start_timeout - _CLOCK
+        return GivenUp.TIMEOUT if in_vain else GivenUp.STOPPED
 
     def session_over(self, session: Session) -> None:
         """Tell the hub that the server is no more, and see its job off."""

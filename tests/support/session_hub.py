@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from roost_spawner import sessions
 from roost_spawner.engine import _engines
 from roost_spawner.handoff import PREFIX, SCOPE
 from roost_spawner.spawner import RoostSpawner
+from roost_spawner.starts import ledger
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from traitlets import Any as AnyTrait
 from traitlets.config import Config
@@ -158,6 +160,7 @@ async def hub(tmp_path, monkeypatch):
 
     registry = sessions.registry
     registry._sessions.clear()
+    ledger.clear(time.time())
     monkeypatch.setattr(Authenticator, "shepherd", shepherd)
     config = hub_config(site_file, shepherd, staticmethod(build))
     async with in_process_hub(tmp_path, config, port=port) as app:
