@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from roost_spawner.clusters.base import Resources, SlotClass
 from roost_spawner.errors import ChoiceRefused
-from roost_spawner.site.quantities import CountChoice, DurationChoice, MemoryChoice, Quantity
+from roost_spawner.site.quantities import (
+    CoresChoice,
+    CountChoice,
+    DurationChoice,
+    MemoryChoice,
+    Quantity,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,7 +30,7 @@ _MAX_SHOWN = 60
 
 # What a profile asks for that neither says it nor has a req_* trait for it.
 _LAST_RESORT: dict[str, Quantity] = {
-    "cpus": CountChoice(default=1),
+    "cpus": CoresChoice(default=1),
     "memory": MemoryChoice(default="1 GiB"),  # type: ignore[arg-type]  # the model parses it
     "gpus": CountChoice(default=0),
     "walltime": DurationChoice(default="8h"),  # type: ignore[arg-type]  # likewise

@@ -14,14 +14,14 @@ import yaml
 from pydantic import ValidationError
 
 from roost_spawner.errors import SiteError
+from roost_spawner.site import fit
+from roost_spawner.site.mistakes import words
 from roost_spawner.site.models import Site
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable
     from pathlib import Path
-
-    from pydantic_core import ErrorDetails
 
 Place = tuple[str | int, ...]
 
@@ -78,25 +78,6 @@ def _nearest(place: Iterable[str | int], marks: dict[Place, int]) -> tuple[Place
     return known, marks.get(known, 1)
 
 
-def _words(error: ErrorDetails) -> str:
-    given = error["input"]
-    match error["type"]:
-        case "extra_forbidden":
-            return f"there is no setting {str(error['loc'][-1])!r}; is it a typing mistake?"
-        case "missing":
-            return f"{str(error['loc'][-1])!r} is missing"
-        case "union_tag_invalid" | "union_tag_not_found":
-            return "kind must be one of: htcondor, slurm"
-        case "value_error":
-            return error["msg"].removeprefix("Value error, ")
-        case "string_pattern_mismatch":
-            pattern = error.get("ctx", {}).get("pattern", "")
-            return f"{given!r} is not allowed here; it must match {pattern}"
-        case _:
-            shown = repr(given) if isinstance(given, (str, int, float, bool)) else "this"
-            return f"{shown} is not allowed here: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
 def parse_site(text: str, path: Path) -> Site:
     """Return the site that a file's text describes.
 
@@ -135,12 +116,12 @@ def parse_site(text: str, path: Path) -> Site:
         for detail in error.errors(include_url=False):
             place, line = _nearest(detail["loc"], marks)
             shown = ".".join(map(str, place))
-            mistakes.append((line, _sentence(path, line, shown, _words(detail))))
+            mistakes.append((line, _sentence(path, line, shown, words(detail))))
         site = None
     if site is not None:
-        for where, words in site.problems():
+        for where, said in fit.problems(site):
             place, line = _nearest(where, marks)
-            mistakes.append((line, _sentence(path, line, ".".join(map(str, place)), words)))
+            mistakes.append((line, _sentence(path, line, ".".join(map(str, place)), said)))
     if site is None or mistakes:
         raise SiteError("\n".join(sentence for _, sentence in sorted(mistakes)))
     return site

@@ -7,6 +7,8 @@ names what was given and what is allowed.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.IGNORECASE)
 # Batch systems count memory in powers of two whichever letter is written (sbatch(1), --mem;
@@ -19,8 +21,27 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
 _PORTS = re.compile(r"(\d+)\s*-\s*(\d+)")
 
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)[ T](\d?\d:\d\d(?::\d\d)?)(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Za-z][\w+/-]*))?",
+    re.ASCII,
+)
+
+# The same for editors, whose regular expressions know no flags.
+MEMORY_PATTERN = r"^\s*\d+(\.\d+)?\s*[KkMmGgTt][Ii]?[Bb]?\s*$"
+DURATION_PATTERN = r"^\s*((\d+\s*[DdHhMmSs]\s*)+|\d+-\d+(:\d\d){0,2}|\d+:\d\d:\d\d)\s*$"
+COUNT_PATTERN = r"^\s*\d{1,6}\s*$"
+PORTS_PATTERN = r"^\s*\d+\s*-\s*\d+\s*$"
+MOMENT_PATTERN = (
+    r"^\s*\d{4}-\d\d-\d\d[ T]\d?\d:\d\d(:\d\d)?"
+    r"( ?(Z|[+-]\d\d:?\d\d)| [A-Za-z][A-Za-z0-9_+/-]*)?\s*$"
+)
+
 MEMORY_FORM = "an amount with a unit, such as 2 GiB or 512 MiB"
 DURATION_FORM = "a time such as 30s, 90m, 12h, 1d 12h or 1-12:00"
+MOMENT_FORM = (
+    "2026-12-01 08:00 by the hub's clock, or with a zone: 2026-12-01 08:00 Europe/Berlin, "
+    "2026-12-01 08:00 +01:00"
+)
 PORTS_FORM = "two ports from 1024 to 65535, the first not above the last, such as 40000-49999"
 
 
@@ -73,6 +94,26 @@ def parse_ports(given: object) -> tuple[int, int]:
     if not 1024 <= first <= last <= 65535:
         raise ValueError(f"{given!r} is no range of ports; write {PORTS_FORM}")
     return first, last
+
+
+def parse_moment(given: object) -> datetime:
+    """Return a date with its time, aware of its zone: the one that is written, or the hub's own."""
+    match = _MOMENT.fullmatch(given.strip()) if isinstance(given, str) else None
+    try:
+        if match is None:
+            raise ValueError
+        date, clock, offset, zone = match.groups()
+        moment = datetime.fromisoformat(f"{date} {clock:0>5}{offset or ''}")
+        return moment.replace(tzinfo=ZoneInfo(zone)) if zone else moment.astimezone()
+    except (ValueError, OverflowError):
+        raise ValueError(f"{given!r} is no date with a time; write {MOMENT_FORM}") from None
+    except (KeyError, OSError):
+        raise ValueError(f"{given!r} names a time zone that is not known here") from None
+
+
+def show_moment(moment: datetime) -> str:
+    """Return a moment as :func:`parse_moment` takes it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def show_memory(value: int) -> str:
