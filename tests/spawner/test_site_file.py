@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import UTC, datetime
 
 import pytest
 from roost_spawner.errors import SiteError
@@ -41,6 +42,15 @@ profiles:
     gpus: {choices: [1, 2], default: 1}
     walltime: 1-12:00
     groups: [/cms/gpu]
+"""
+
+DEFAULTS = """\
+defaults:
+  cpus: 2
+  memory: {default: 3 GiB, max: 8 GiB}
+  patience: 1m
+  workdir: /scratch
+  groups: [/cms]
 """
 
 
@@ -96,6 +106,28 @@ def test_port_ranges_without_sense_are_refused(given):
         units.parse_ports(given)
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-12-01 08:00 UTC", datetime(2026, 12, 1, 8, tzinfo=UTC)),
+        ("2026-12-01 8:00:30Z", datetime(2026, 12, 1, 8, 0, 30, tzinfo=UTC)),
+        ("2026-12-01T08:00+01:00", datetime(2026, 12, 1, 7, tzinfo=UTC)),
+        ("2026-12-01 08:00 +0100", datetime(2026, 12, 1, 7, tzinfo=UTC)),
+        ("2026-07-01 08:00 Europe/Berlin", datetime(2026, 7, 1, 6, tzinfo=UTC)),
+        ("2026-12-01 08:00", datetime(2026, 12, 1, 8).astimezone()),
+    ],
+)
+def test_moments_are_read_as_people_write_them(text, moment):
+    assert units.parse_moment(text) == moment
+    assert units.parse_moment(units.show_moment(moment)) == moment.replace(second=0)
+
+
+@pytest.mark.parametrize("given", ["2026-12-01", "1.12.2026 8:00", "2026-12-01 25:00", 8, None])
+def test_moments_that_nobody_can_be_sure_of_are_refused(given):
+    with pytest.raises(ValueError, match="2026-12-01 08:00 Europe/Berlin"):
+        units.parse_moment(given)
+
+
 def test_a_good_file_is_read_whole(parse):
     site = parse(GOOD)
     assert site.ports == (40000, 49999)
@@ -135,6 +167,22 @@ def test_each_mistake_is_named_with_its_line(parse, old, new, line, words):
         parse(GOOD.replace(old, new, 1))
     assert f"site.yaml, line {line}:" in caught.value.sentence
     assert words in caught.value.sentence
+
+
+def test_a_profile_takes_from_the_defaults_what_it_does_not_say(parse):
+    text = GOOD.replace("profiles:", DEFAULTS + "profiles:") + "    overflow: [interactive]\n"
+    site = parse(
+        text + "  open: {title: Open, cluster: naf, groups: [], overflow: [interactive]}\n"
+    )
+    interactive, gpu, free = (site.profiles[name] for name in ("interactive", "gpu", "open"))
+    assert (interactive.memory.default, interactive.memory.limit) == (2048, 2048)
+    assert interactive.walltime.limit == 86400
+    assert interactive.groups == ("/cms",)
+    assert interactive.patience is None
+    assert (gpu.memory.default, gpu.memory.limit, gpu.cpus.default) == (3072, 8192, 2)
+    assert (gpu.groups, gpu.workdir, gpu.patience) == (("/cms/gpu",), "/scratch", 60)
+    assert free.groups == ()
+    assert parse(text.replace("  patience: 1m\n", "")).profiles["gpu"].patience == 30
 
 
 def test_all_mistakes_are_named_at_once(parse):

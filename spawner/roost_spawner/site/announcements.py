@@ -13,7 +13,9 @@ from roost_spawner.site.units import MOMENT_PATTERN, parse_moment, show_moment
 
 
 def _moment(given: Any) -> Any:
-    return given if isinstance(given, datetime) else parse_moment(given)
+    if isinstance(given, datetime):
+        return given if given.tzinfo else given.astimezone()
+    return parse_moment(given)
 
 
 Moment = Annotated[
@@ -44,13 +46,3 @@ class Announcement(Model):
                 f"{show_moment(self.starts)}; ends must come after starts"
             )
         return self
-
-    def shown_at(self, moment: float) -> bool:
-        """Whether it is shown at a moment, in seconds since the epoch."""
-        return not self.over_at(moment) and (
-            self.starts is None or self.starts.timestamp() <= moment
-        )
-
-    def over_at(self, moment: float) -> bool:
-        """Whether nobody will see it any more."""
-        return self.ends is not None and self.ends.timestamp() <= moment

@@ -50,9 +50,16 @@ def _sentence(path: Path, line: int, place: str, text: str) -> str:
 
 
 def _marks(
-    node: yaml.Node, place: Place, marks: dict[Place, int], twice: Callable[[int, str], None]
+    node: yaml.Node,
+    place: Place,
+    marks: dict[Place, int],
+    twice: Callable[[int, str], None],
+    above: tuple[yaml.Node, ...] = (),
 ) -> None:
     """Note the line of every key and item below `node`."""
+    if node in above:
+        raise yaml.MarkedYAMLError(problem="this refers to itself", problem_mark=node.start_mark)
+    above = (*above, node)
     marks.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -63,10 +70,10 @@ def _marks(
                 twice(line, ".".join(map(str, (*place, name))))
             seen.add(name)
             marks[(*place, name)] = line
-            _marks(value, (*place, name), marks, twice)
+            _marks(value, (*place, name), marks, twice, above)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _marks(value, (*place, index), marks, twice)
+            _marks(value, (*place, index), marks, twice, above)
 
 
 def _nearest(place: Iterable[str | int], marks: dict[Place, int]) -> tuple[Place, int]:
@@ -108,7 +115,7 @@ def parse_site(text: str, path: Path) -> Site:
         raise SiteError(
             _sentence(path, line, "", f"this is no YAML: {error.problem or error}")
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SiteError(_sentence(path, 1, "", f"this is no YAML: {error}")) from None
     try:
         site = Site.model_validate(content)

@@ -86,6 +86,8 @@ def words(error: ErrorDetails) -> str:
     name = str(place[-1]) if place else ""
     if error["type"] == "extra_forbidden":
         return no_such("setting", name, settings_at(place[:-1]))
+    if error["type"] == "missing" and name == "cluster":
+        return "'cluster' is missing; name one of those under clusters"
     if error["type"] == "value_error":
         return said.removeprefix("Value error, ")
     facts = {

@@ -95,10 +95,6 @@ class Site(Model):
         defaults = info.data.get("defaults", Defaults())
         return {name: profile.over(defaults) for name, profile in profiles.items()}
 
-    def announced(self, moment: float) -> list[Announcement]:
-        """Return what is announced at a moment, in seconds since the epoch."""
-        return [one for one in self.announcements if one.shown_at(moment)]
-
     def prologue_of(self, profile: Profile) -> str:
         """Return the shell lines that run before the server: the profile's or its cluster's."""
         if profile.prologue is not None:

@@ -22,7 +22,7 @@ _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
 _PORTS = re.compile(r"(\d+)\s*-\s*(\d+)")
 
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[ T](\d?\d:\d\d(?::\d\d)?)(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Za-z][\w+/-]*))?",
+    r"(\d{4}-\d\d-\d\d)[ T](\d?\d)(:\d\d(?::\d\d)?)(?: ?(Z|[+-]\d\d:?\d\d)| ([A-Za-z][\w+/-]*))?",
     re.ASCII,
 )
 
@@ -102,8 +102,8 @@ def parse_moment(given: object) -> datetime:
     try:
         if match is None:
             raise ValueError
-        date, clock, offset, zone = match.groups()
-        moment = datetime.fromisoformat(f"{date} {clock:0>5}{offset or ''}")
+        date, hour, rest, offset, zone = match.groups()
+        moment = datetime.fromisoformat(f"{date} {hour:0>2}{rest}{offset or ''}")
         return moment.replace(tzinfo=ZoneInfo(zone)) if zone else moment.astimezone()
     except (ValueError, OverflowError):
         raise ValueError(f"{given!r} is no date with a time; write {MOMENT_FORM}") from None
