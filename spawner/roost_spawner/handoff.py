@@ -44,6 +44,7 @@ from roost_spawner.proof import Crowded, NotYet, digest, prove
 from roost_spawner.quiet import Quiet
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import Session, registry
+from roost_spawner.support import blank
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -335,7 +336,7 @@ class EventHandler(_Handler):
             {"log_tail": intake.text(16 * 1024), "seconds_left": intake.is_seconds_left},
         )
         reason = intake.one_line(body["reason"])
-        tail = intake.printable(body.get("log_tail", ""))
+        tail = blank(intake.printable(body.get("log_tail", "")))
         # A session can tell us as much as it likes; it fills its owner's page, not our log.
         if (more := quiet.due(*self._kind(body["kind"]))) is not None:
             self.log.info("Session %s: %s, %s%s", session.record.mark, body["kind"], reason, more)

@@ -7,7 +7,6 @@ can do in ``clusters``, and what the job may ask of the hub in ``handoff``.
 from __future__ import annotations
 
 import asyncio
-import html
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from batchspawner import BatchSpawnerBase
-from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import url_path_join
 from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
@@ -31,7 +29,9 @@ from roost_spawner.form import render_form
 from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible
 from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, registry
-from roost_spawner.starts import GivenUp
+from roost_spawner.start_failed import StartFailed
+from roost_spawner.starts import GivenUp, ledger
+from roost_spawner.status import times_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,39 +44,6 @@ if TYPE_CHECKING:
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
 _CLOCK = 0.5
 """Seconds by which JupyterHub's count of a start's time may differ from ours."""
-
-
-class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no types
-    """Why there is no session, in a sentence that the page shows as it is.
-
-    Parameters
-    ----------
-    sentence
-        For the user.
-    reason
-        A label for metrics.
-    status
-        HTTP status.
-    detail
-        For the log.
-    tail
-        The server's last lines.
-    """
-
-    def __init__(
-        self, sentence: str, *, reason: str, status: int, detail: str = "", tail: str = ""
-    ) -> None:
-        super().__init__(
-            sentence,
-            reason=reason,
-            status_code=status,
-            log_message=f"{sentence} [{detail}]" if detail else sentence,
-        )
-        # What JupyterHub's pages and progress stream show instead of the exception's name.
-        self.jupyterhub_message = f"{sentence}\n{tail}" if tail else sentence
-        self.jupyterhub_html_message = html.escape(sentence)
-        if tail:
-            self.jupyterhub_html_message += f"<pre class='text-start'>{html.escape(tail)}</pre>"
 
 
 class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ships no types
@@ -233,9 +200,18 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         found = self.engine.site.profiles.get(profile)
         bookkeeping.refused(profile if found else "", found.cluster if found else "", reason)
 
-    def _failure(self, error: RoostError | ShepherdError, reason: str, status: int) -> StartFailed:
+    def _failure(
+        self,
+        error: RoostError | ShepherdError,
+        reason: str,
+        status: int,
+        session: Session | None = None,
+    ) -> StartFailed:
         detail = getattr(error, "detail", "")
-        return StartFailed(error.sentence, reason=reason, status=status, detail=detail)
+        record = session.record if session is not None else None
+        return StartFailed(
+            error.sentence, reason=reason, status=status, detail=detail, record=record
+        )
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -293,10 +269,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         )
         try:
             await asyncio.shield(session.submission)
-        except ShepherdError as error:
-            raise self._failure(error, "token", 503 if error.retryable else 403) from None
-        except ClusterError as error:
-            raise self._failure(error, "submit", 503 if error.retryable else 403) from None
+        except (ShepherdError, ClusterError) as error:
+            reason = "submit" if isinstance(error, ClusterError) else "token"
+            status = 503 if error.retryable else 403
+            raise self._failure(error, reason, status, session) from None
         return session
 
     def _use_limits(self, memory_mib: int, cpus: int) -> None:
@@ -318,7 +294,9 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     def _ended(self, session: Session) -> StartFailed:
         why = session.record.why or "Your session has ended before it was ready."
-        return StartFailed(why, reason="job", status=500, tail=session.log_tail)
+        return StartFailed(
+            why, reason="job", status=500, tail=session.log_tail, record=session.record
+        )
 
     # -- what the agent asks for ---------------------------------------------------------------
 
@@ -432,7 +410,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             heir.keep()
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield each piece of news once, in plain words."""
+        """Yield each piece of news once, in plain words, with the times that are known by then."""
         told = 0
         while True:
             session = self._session
@@ -440,7 +418,13 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 await asyncio.sleep(0.1)
                 continue
             for percent, message in session.news[told:]:
-                yield {"progress": percent, "message": message}
+                yield {
+                    "progress": percent,
+                    "message": message,
+                    "times": times_of(session.record),
+                    "usual": ledger.expected(session.record.profile),
+                    "now": time.time(),
+                }
             told = len(session.news)
             if session.record.ready or session.record.over:
                 return

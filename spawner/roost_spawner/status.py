@@ -6,7 +6,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roost_spawner.sessions import Session
+    from roost_spawner.sessions import Record, Session
+
+_TIMES = ("asked_at", "queued_at", "began_at", "ready_at", "over_at")
+
+
+def times_of(record: Record) -> dict[str, float | None]:
+    """Return when a session got where, in seconds since the epoch; None: not yet."""
+    return {name: getattr(record, name) or None for name in _TIMES}
 
 
 def status_of(session: Session, now: float) -> dict[str, Any]:
@@ -25,9 +32,9 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``job``, ``node``,
         ``slot``, ``ready``, ``reachable`` (whether the batch system answers), ``ends_at`` (of the
         walltime, seconds since the epoch, or None) with ``seconds_left``, ``notices``: each with
-        ``level``, ``message`` and ``at``, and ``tokens``: by name how each stood when its agent
-        last asked for them, with ``state``, ``expires_at``, ``missing_scopes``, ``message``,
-        ``away`` and ``since``.
+        ``level``, ``message`` and ``at``, ``times`` (see :func:`times_of`), and ``tokens``: by name
+        how each stood when its agent last asked for them, with ``state``, ``expires_at``,
+        ``missing_scopes``, ``message``, ``away`` and ``since``.
     """
     record = session.record
     ends_at = record.ends_at or None
@@ -45,6 +52,7 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         "reachable": session.reachable,
         "ends_at": ends_at,
         "seconds_left": max(0, round(ends_at - now)) if ends_at else None,
+        "times": times_of(record),
         "notices": [asdict(notice) for notice in session.notices],
         "tokens": {name: standing.to_json() for name, standing in session.tokens.items()},
     }

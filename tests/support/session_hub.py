@@ -14,6 +14,7 @@ from jupyterhub import scopes
 from jupyterhub.auth import DummyAuthenticator
 from roost_hub import health_api
 from roost_hub.api import HANDLERS
+from roost_hub.configure import TEMPLATES
 from roost_spawner import sessions
 from roost_spawner.engine import _engines
 from roost_spawner.handoff import PREFIX, SCOPE
@@ -138,6 +139,7 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]
     c.JupyterHub.services = [{"name": "test", "api_token": TEST_TOKEN, "admin": True}]
     c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.extra_handlers = [*HANDLERS, *health_api.HANDLERS]
     return c
 
