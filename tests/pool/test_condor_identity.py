@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.base import JobState, Room
 from roost_spawner.clusters.htcondor import submit
 from roost_spawner.clusters.htcondor.channel import CallFailed
 from roost_spawner.errors import ClusterRefused, NotAuthorized
@@ -269,15 +269,36 @@ async def test_an_evicted_job_is_over_and_says_so(talk, testbed):
     await until(talk, job_id, lambda view: view is None or view.state is JobState.ENDED)
 
 
-async def test_capacity_counts_the_reserved_slots(talk):
+async def test_capacity_counts_the_reserved_slots_and_the_cores_that_are_left(talk):
     job_id = await talk.pool.submit(talk.wish(SLEEP), token=talk.token("bob"))
     await until(talk, job_id, running)
+    view = (await talk.pool.watch())[job_id]
     end = time.monotonic() + 10
     while True:  # the collector hears of it a moment later
         pools = (await talk.pool.capacity()).pools
-        if 0 < pools["reserved"].free < pools["reserved"].total:
+        reserved, ordinary = pools["reserved"], pools["ordinary"]
+        if 0 < reserved.free < reserved.total:
             break
         assert time.monotonic() < end, pools
         await asyncio.sleep(0.2)
-    assert pools["reserved"].total % 16 == 0  # 8 a core, 2 cores a node
-    assert pools["ordinary"].total * 8 == pools["reserved"].total
+    assert (reserved.total, reserved.unit, reserved.problem) == (32, "slots", "")  # 8 x 2 x 2
+    assert reserved.rooms == (Room(32, 1, 1280),)
+    assert reserved.free_rooms == (Room(reserved.free, 1, 1280),)
+    assert view.started_at < reserved.next_end_at <= view.ends_at
+    assert (ordinary.total, ordinary.unit, ordinary.next_end_at) == (4, "cores", None)
+    assert sum(room.count for room in ordinary.rooms) == 2
+    assert all(room.cpus == 2 for room in ordinary.rooms)
+
+
+async def test_a_drained_node_is_no_place(talk, testbed):
+    startd, manager = testbed.hosts["ep2"].fqdn, testbed.hosts["cm"]
+    manager.run(["condor_drain", "-fast", startd])
+    try:
+        end = time.monotonic() + 20
+        while (pool := (await talk.pool.capacity()).pools["reserved"]).rooms[0].count != 16:
+            assert time.monotonic() < end, pool
+            await asyncio.sleep(0.2)
+        assert pool.total == 32
+        assert pool.free <= 16
+    finally:
+        manager.run(["condor_drain", "-cancel", startd])

@@ -106,6 +106,18 @@ def test_capacity_shows_partitions_and_gpus(talk):
     assert set(pools) == {"gpu", "cpu"}
     assert pools["gpu"]["gpus_total"] == 4
     assert pools["gpu"]["cpus_total"] == 16
+    room = {"cpus": 8, "memory_mib": 16384, "gpus": 2, "gpu_type": None}
+    assert pools["gpu"]["rooms"] == [{"count": 2} | room]
+    assert (pools["gpu"]["state"], pools["gpu"]["max_minutes"]) == ("UP", 1440)
+
+
+def test_capacity_shows_what_a_job_leaves_and_when_it_must_have_ended(talk, running):
+    job = talk.ask("GET", f"/v1/jobs/{running}", talk.token("alice")).body
+    pool = talk.ask("GET", "/v1/capacity", talk.watcher()).body["partitions"]["gpu"]
+    left = [(room["cpus"], room["memory_mib"]) for room in pool["free_rooms"]]
+    assert (7, 16384 - 256) in left
+    # The broker's listing of jobs may be of a few seconds ago.
+    assert pool["next_end_at"] is None or pool["next_end_at"] <= job["end"]
 
 
 def test_a_job_gets_sigterm_and_time_to_leave(testbed, talk, mark, alice):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from roost_authenticator.errors import NotMapped
 from roost_shepherd.errors import NeedsLogin, ProviderUnreachable, TokenInvalid
-from roost_spawner.clusters.base import JobRequest, JobState, Launcher, Resources
+from roost_spawner.clusters.base import JobRequest, JobState, Launcher, Resources, Room
 from roost_spawner.clusters.slurm import submit
 from roost_spawner.clusters.slurm.broker import config as settings
 from roost_spawner.clusters.slurm.broker.accounts import Accounts
@@ -109,6 +109,11 @@ class Slurm:
             "partitions": ["gpu", "hidden"],
         }
         return [node | {"state": ["MIXED"]}, node | {"state": ["IDLE", "DRAIN"]}]
+
+    async def partitions(self, account):
+        self._ask(account)
+        limit = {"time": {"set": True, "infinite": False, "number": 600}}
+        return [{"name": "gpu", "partition": {"state": ["UP"]}, "maximums": limit}]
 
 
 def config():
@@ -283,7 +288,10 @@ async def test_capacity_counts_only_usable_nodes_and_only_offered_partitions(cli
     assert set(pools) == {"gpu", "cpu"}
     assert (pools["gpu"].total, pools["gpu"].free) == (16, 6)
     assert (pools["gpu"].gpus_total, pools["gpu"].gpus_free) == (4, 1)
-    assert pools["cpu"].total == 0
+    assert pools["gpu"].rooms == (Room(1, 8, 1000, 2),)
+    assert pools["gpu"].free_rooms == (Room(1, 6, 1000, 1),)
+    assert (pools["gpu"].max_walltime_s, pools["gpu"].problem) == (36000, "")
+    assert (pools["cpu"].total, pools["cpu"].problem) == (0, "Slurm has no partition cpu.")
 
 
 async def test_watching_shows_this_hubs_notebooks_only(client, slurm):
@@ -303,11 +311,11 @@ async def test_people_see_their_own_jobs_out_of_the_listing_for_all(url, slurm):
     assert slurm.asked_as == ["reader"]
 
 
-async def test_all_who_ask_for_the_capacity_cost_one_query(url, slurm):
+async def test_all_who_ask_for_the_capacity_cost_one_query_for_each_kind(url, slurm):
     people = ("alice:compute.read", "bob:compute.read", "watcher:compute.read")
     for token in people * 3:
         assert (await ask(url, "GET", "/v1/capacity", token)).code == 200
-    assert slurm.asked_as == ["reader"]
+    assert slurm.asked_as == ["reader"] * 3  # nodes, partitions, jobs
 
 
 async def test_health_needs_no_token_and_asks_slurm_nothing(url, slurm):

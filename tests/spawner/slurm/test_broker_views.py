@@ -36,19 +36,3 @@ def test_only_who_waits_for_the_same_partition_is_ahead(other, number):
 
 def test_all_who_wait_come_before_a_held_job():
     assert views.ahead(waiting(5, 0), [waiting(9, 1), waiting(1, 0)]) == 1
-
-
-@pytest.mark.parametrize("state", ["BLOCKED", "DRAIN", "EXTERNAL", "POWER_DOWN_ASAP", "UNKNOWN"])
-def test_a_node_that_takes_no_job_has_nothing_free_and_still_counts(state):
-    node = {
-        "state": ["IDLE", state],
-        "cpus": 8,
-        "alloc_idle_cpus": 8,
-        "gres": "gpu:a100:2(S:0-1)",
-        "gres_used": "gpu:a100:0(IDX:N/A)",
-        "real_memory": 1000,
-        "partitions": ["gpu"],
-    }
-    pool = views.capacity([node], partitions=["gpu"])["gpu"]
-    assert (pool["cpus_total"], pool["cpus_free"]) == (8, 0)
-    assert (pool["gpus_total"], pool["gpus_free"], pool["largest_gpus"]) == (2, 0, 2)

@@ -8,8 +8,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.base import Capacity, JobState, Pool, SlotClass
-from roost_spawner.clusters.htcondor import explain, states, submit
+from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.htcondor import capacity, explain, states, submit
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.explain import Explanation
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from roost_spawner.clusters.base import JobId, JobRequest, JobView
+    from roost_spawner.clusters.base import Capacity, JobId, JobRequest, JobView
 
 _JOB_ID = re.compile(r"(?P<cluster>\d+)\.(?P<proc>\d+)")
 _HUB_ID = re.compile(r"[A-Za-z0-9._-]+")
-# Lanes, so that a look at one job does not wait behind a query of all, nor behind the history.
-_WATCH, _LOOK, _HISTORY = "watch", "look", "history"
+# Lanes, so that a look at one job does not wait behind a query of all, nor behind the history or
+# all slots of a large pool, and a call without an answer takes none but its like with it.
+_WATCH, _LOOK, _HISTORY, _SLOTS = "watch", "look", "history", "slots"
 _SLICE = 100
 """Ads that are read before others get the event loop."""
 _EXPLAINED_FOR = 15.0
@@ -214,28 +215,22 @@ class HTCondorPool:
         return Explanation(waiting, slots)
 
     async def capacity(self) -> Capacity:
-        """Return the slots for notebooks, and the cores of the ordinary slots."""
+        """Return the slots for notebooks, and the cores of the ordinary slots.
+
+        In one question to the collector.  When something becomes free is what the last listing of
+        the hub's own jobs says; nothing, if one of them waits, which would take it.
+        """
         slots = await self._watcher_call(
-            _LOOK,
+            _SLOTS,
             "slots",
-            constraint="RoostSlot =?= true || PartitionableSlot =?= true",
-            projection=["RoostSlot", "State", "TotalSlotCpus", "Cpus"],
+            constraint=capacity.CONSTRAINT,
+            projection=list(capacity.PROJECTION),
         )
-        reserved = [slot for slot in slots if slot.get("RoostSlot") is True]
-        whole = [slot for slot in slots if slot.get("RoostSlot") is not True]
-        return Capacity(
-            {
-                SlotClass.RESERVED: Pool(
-                    total=len(reserved),
-                    free=sum(slot.get("State") == "Unclaimed" for slot in reserved),
-                ),
-                SlotClass.ORDINARY: Pool(
-                    total=sum(int(slot.get("TotalSlotCpus", 0)) for slot in whole),
-                    free=sum(int(slot.get("Cpus", 0)) for slot in whole),
-                ),
-            },
-            by="slot",
-        )
+        jobs = self._views.values()
+        ends = {job.slot: job.ends_at for job in jobs if job.slot and job.ends_at}
+        if any(job.state is JobState.QUEUED for job in jobs):
+            ends = {}
+        return capacity.capacity(slots, ends)
 
     async def close(self) -> None:
         """End the worker process."""

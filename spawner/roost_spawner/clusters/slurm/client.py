@@ -13,8 +13,8 @@ from roost_shepherd.errors import ShepherdError
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
 
-from roost_spawner.clusters.base import Capacity, JobState, Pool
-from roost_spawner.clusters.slurm import reasons, states, submit
+from roost_spawner.clusters.base import Capacity, JobState
+from roost_spawner.clusters.slurm import capacity, reasons, states, submit
 from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
@@ -143,24 +143,14 @@ class SlurmBroker:
         return [] if record is None else states.explanation(record, time.time())
 
     async def capacity(self) -> Capacity:
-        """Return what is free, by partition; ``total`` and ``free`` count CPUs."""
+        """Return what is free, by partition."""
         answer = await self._call("GET", "/v1/capacity", await self._token())
         found = answer.get("partitions") if answer else None
         if not isinstance(found, dict):
             raise ClusterUnreachable(
                 f"The broker of {self.name} does not tell its capacity.", detail="no partitions"
             )
-        return Capacity(
-            {
-                partition: Pool(
-                    total=pool["cpus_total"],
-                    free=pool["cpus_free"],
-                    gpus_total=pool["gpus_total"],
-                    gpus_free=pool["gpus_free"],
-                )
-                for partition, pool in found.items()
-            }
-        )
+        return Capacity({name: capacity.pool(name, record) for name, record in found.items()})
 
     async def close(self) -> None:
         """Close the connections."""

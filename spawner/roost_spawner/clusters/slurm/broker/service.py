@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.slurm.broker import tokens, views, wishes
+from roost_spawner.clusters.slurm.broker import capacity, tokens, views, wishes
 from roost_spawner.clusters.slurm.broker.cancels import Cancels
 from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _COUNT_AGE = 15.0
 """Seconds: how old a listing may be for counting an account's sessions, so that a submit costs no
 query.  What came after it is counted by ourselves."""
+_CAPACITY_AGE = 15.0
+"""Likewise for what of a capacity changes slowly: partitions, the queue, when jobs end."""
 
 audit = logging.getLogger("roost.broker.audit")
 
@@ -63,6 +65,7 @@ class Broker:
         self._verifier = verifier
         self._listing = Listing(lambda: slurm.jobs(config.slurm.reader))
         self._nodes = Listing(lambda: slurm.nodes(config.slurm.reader))
+        self._partitions = Listing(lambda: slurm.partitions(config.slurm.reader))
         self._news = News()
         self._cancels = Cancels()
         self._submitted: dict[str, list[float]] = {}
@@ -154,7 +157,7 @@ class Broker:
 
     async def _largest(self, partition: str) -> str:
         nodes = await self._nodes.rows()
-        pool = views.capacity(nodes, partitions=(partition,))[partition]
+        pool = capacity.capacity(nodes, partitions=(partition,))[partition]
         return (
             f"the largest has {pool['largest_cpus']} CPUs, {pool['largest_memory_mib']} MiB "
             f"and {pool['largest_gpus']} GPUs"
@@ -206,13 +209,17 @@ class Broker:
             shown["ahead"] = views.ahead(raw, await self._listing.rows())
         return shown
 
-    async def capacity(self, caller: Caller) -> dict[str, dict[str, int]]:
+    async def capacity(self, caller: Caller) -> dict[str, dict[str, Any]]:
         """Return what the partitions that are handed out have, and what of it is free."""
         caller.require(tokens.READ)
         if self._config.watcher(caller.issuer, caller.subject) is None:
             await self._owner(caller, "capacity")
         nodes = await self._nodes.rows()
-        return views.capacity(nodes, partitions=self._config.limits.partitions)
+        _, facts = await self._partitions.recent(_CAPACITY_AGE)
+        _, jobs = await self._listing.recent(_CAPACITY_AGE)
+        return capacity.capacity(
+            nodes, partitions=self._config.limits.partitions, facts=facts, jobs=jobs
+        )
 
     async def _owner(self, caller: Caller, action: str) -> Account:
         """Return the account that the caller acts as; a watcher acts as nobody."""

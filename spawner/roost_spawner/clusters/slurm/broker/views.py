@@ -1,4 +1,4 @@
-"""What of Slurm's answers goes out: a few fields of jobs that are ours, and what is free.
+"""What of Slurm's answers goes out: a few fields of jobs that are ours.
 
 Pure.  Field names are those of slurmrestd's data parsers v0.0.42 (Slurm 24.11.5) to v0.0.45
 (26.05.3), which are alike here.
@@ -15,33 +15,8 @@ from roost_spawner.clusters.slurm.states import FINAL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_GPUS = re.compile(r"gpu(?::[^:,()]+)?:(\d+)")
-_UNUSABLE = frozenset(
-    (
-        "BLOCKED",
-        "DOWN",
-        "DRAIN",
-        "DYNAMIC_FUTURE",
-        "ERROR",
-        "EXTERNAL",
-        "FAIL",
-        "FUTURE",
-        "INVALID_REG",
-        "MAINTENANCE",
-        "NOT_RESPONDING",
-        "POWERED_DOWN",
-        "POWERING_DOWN",
-        "POWER_DOWN",
-        "POWER_DOWN_ASAP",
-        "POWER_DOWN_FORCE",
-        "POWER_DRAIN",
-        "REBOOT_ISSUED",
-        "RESERVED",
-        "UNKNOWN",
-    )
-)
-"""Node states and flags with which no new job is started at once: those of ``NODE_STATE_*`` in
-``slurm.h`` by the names of slurmrestd's data parsers, 24.11.5 and 26.05.3."""
+
+_GPUS = re.compile(r"gpu(?::(?P<type>\(null\)|[^:,()]+))?:(?P<count>\d+)")
 
 
 def mark_of(raw: Mapping[str, Any]) -> str | None:
@@ -75,13 +50,13 @@ def job(
     return {
         "job_id": str(raw["job_id"]),
         "state": [str(word) for word in raw.get("job_state") or ()],
-        "reason": _text(raw, "state_reason"),
-        "description": _text(raw, "state_description"),
-        "user": _text(raw, "user_name"),
-        "comment": _text(raw, "comment"),
-        "partition": _text(raw, "partition"),
-        "node": node_name(_text(raw, "batch_host") or _text(raw, "nodes"), node_domain),
-        "gpus": gpus_of(",".join(str(item) for item in raw.get("gres_detail") or ())),
+        "reason": text(raw, "state_reason"),
+        "description": text(raw, "state_description"),
+        "user": text(raw, "user_name"),
+        "comment": text(raw, "comment"),
+        "partition": text(raw, "partition"),
+        "node": node_name(text(raw, "batch_host") or text(raw, "nodes"), node_domain),
+        "gpus": sum(gpus_of(",".join(map(str, raw.get("gres_detail") or ()))).values()),
         "exit_code": number(exit_code.get("return_code")),
         "signal": number((exit_code.get("signal") or {}).get("id")),
         "start": number(raw.get("start_time")) or None,
@@ -98,7 +73,7 @@ def ahead(raw: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> int:
 
     Those that are held have the priority 0; a job can wait for several partitions (``gpu,cpu``).
     """
-    wanted = _partitions(raw)
+    wanted = partitions_of(raw)
 
     def rank(job: Mapping[str, Any]) -> tuple[int, int]:
         return -(number(job.get("priority")) or 0), int(job["job_id"])
@@ -106,14 +81,15 @@ def ahead(raw: Mapping[str, Any], jobs: Iterable[Mapping[str, Any]]) -> int:
     return sum(
         "PENDING" in (other.get("job_state") or ())
         and number(other.get("priority")) != 0
-        and not wanted.isdisjoint(_partitions(other))
+        and not wanted.isdisjoint(partitions_of(other))
         and rank(other) < rank(raw)
         for other in jobs
     )
 
 
-def _partitions(raw: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(_text(raw, "partition").split(","))
+def partitions_of(raw: Mapping[str, Any]) -> frozenset[str]:
+    """Return the partitions that a job may run in."""
+    return frozenset(text(raw, "partition").split(","))
 
 
 def node_name(name: str, domain: str) -> str | None:
@@ -132,50 +108,16 @@ def number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def gpus_of(gres: str) -> int:
-    """Count the GPUs in a list of generic resources, as ``gpu:a100:2(S:0),shard:8``."""
-    return sum(int(found) for found in _GPUS.findall(gres))
+def gpus_of(gres: str) -> dict[str | None, int]:
+    """Count the GPUs by type in a list of generic resources, as ``gpu:a100:2(S:0),shard:8``."""
+    found: dict[str | None, int] = {}
+    for match in _GPUS.finditer(gres):
+        kind = None if match["type"] == "(null)" else match["type"]
+        found[kind] = found.get(kind, 0) + int(match["count"])
+    return found
 
 
-def capacity(
-    nodes: Iterable[Mapping[str, Any]], *, partitions: Iterable[str]
-) -> dict[str, dict[str, int]]:
-    """Sum CPUs and GPUs, and what is free of them, by partition."""
-    pools = {
-        name: dict.fromkeys(
-            (
-                "cpus_total",
-                "cpus_free",
-                "gpus_total",
-                "gpus_free",
-                "largest_cpus",
-                "largest_memory_mib",
-                "largest_gpus",
-            ),
-            0,
-        )
-        for name in partitions
-    }
-    for node in nodes:
-        usable = not _UNUSABLE.intersection(node.get("state") or ())
-        cpus = number(node.get("effective_cpus")) or number(node.get("cpus")) or 0
-        gpus = gpus_of(_text(node, "gres"))
-        gpus_free = gpus - gpus_of(_text(node, "gres_used"))
-        free = number(node.get("alloc_idle_cpus")) or 0
-        for name in set(node.get("partitions") or ()) & pools.keys():
-            pool = pools[name]
-            pool["cpus_total"] += cpus
-            pool["gpus_total"] += gpus
-            pool["largest_cpus"] = max(pool["largest_cpus"], cpus)
-            pool["largest_gpus"] = max(pool["largest_gpus"], gpus)
-            memory = number(node.get("real_memory")) or 0
-            pool["largest_memory_mib"] = max(pool["largest_memory_mib"], memory)
-            if usable:
-                pool["cpus_free"] += max(0, free)
-                pool["gpus_free"] += max(0, gpus_free)
-    return pools
-
-
-def _text(raw: Mapping[str, Any], name: str) -> str:
+def text(raw: Mapping[str, Any], name: str) -> str:
+    """Return a field that is a text; empty if it is anything else."""
     value = raw.get(name)
     return value if isinstance(value, str) else ""

@@ -1,0 +1,104 @@
+"""What a pool has and what of it is free, from the ads of its slots.  Pure.
+
+States are those of the HTCondor manual, "Machine States" of the execution point's policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from roost_spawner.clusters.base import Capacity, Pool, Room, SlotClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Ad = Mapping[str, Any]
+
+CONSTRAINT = "DynamicSlot =!= true"
+"""Of a slot that was cut from a partitionable one, the latter tells what is left."""
+PROJECTION = (
+    "Name",
+    "RoostSlot",
+    "State",
+    "Offline",
+    "TotalSlotCpus",
+    "TotalSlotMemory",
+    "TotalSlotGPUs",
+    "Cpus",
+    "Memory",
+    "GPUs",
+    "GPUs_DeviceName",
+    "PartitionableSlot",
+)
+_PART = re.compile(r"_\d+(?=@)")
+"""What the name of a slot has more than that of the partitionable one that it was cut from."""
+_AWAY = frozenset({"Owner", "Drained", "Shutdown", "Delete"})
+
+
+def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
+    """Return the slots for notebooks, and the cores of the ordinary slots.
+
+    Parameters
+    ----------
+    slots
+        Ads of :data:`PROJECTION`.
+    ends
+        When jobs that are known must have ended by their walltime, by the slot's name.
+    """
+    reserved = [slot for slot in slots if slot.get("RoostSlot") is True]
+    ordinary = [slot for slot in slots if slot.get("RoostSlot") is not True]
+    return Capacity(
+        {
+            SlotClass.RESERVED: _pool(reserved, ends, "slots", "slots for notebooks"),
+            SlotClass.ORDINARY: _pool(ordinary, ends, "cores", "ordinary slots"),
+        },
+        by="slot",
+    )
+
+
+def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) -> Pool:
+    up = [slot for slot in slots if not _away(slot)]
+    free = [slot for slot in up if slot.get("PartitionableSlot") or slot["State"] == "Unclaimed"]
+    every, rooms, left = _rooms(slots, "TotalSlot"), _rooms(up, "TotalSlot"), _rooms(free, "")
+    names = {slot["Name"] for slot in slots}
+    ending = [end for name, end in ends.items() if names & {name, _PART.sub("", name)}]
+
+    def size(found: Iterable[Room]) -> int:
+        return sum(room.count * (1 if unit == "slots" else room.cpus) for room in found)
+
+    return Pool(
+        total=size(every),
+        free=size(left),
+        gpus_total=sum(room.count * room.gpus for room in every),
+        gpus_free=sum(room.count * room.gpus for room in left),
+        unit=unit,
+        rooms=rooms,
+        free_rooms=left,
+        next_end_at=min(ending, default=None),
+        problem="" if up else _problem(slots, kind),
+    )
+
+
+def _problem(slots: Sequence[Ad], kind: str) -> str:
+    if not slots:
+        return f"No node with {kind} is up at the moment."
+    return f"The nodes with {kind} are being drained or kept by their admins."
+
+
+def _away(slot: Ad) -> bool:
+    return slot["State"] in _AWAY or slot.get("Offline") is True
+
+
+def _rooms(slots: Iterable[Ad], prefix: str) -> tuple[Room, ...]:
+    """Return the slots, or what is left of them, those that are alike as one."""
+    alike = Counter(_size(slot, prefix) for slot in slots)
+    return tuple(Room(count, *size) for size, count in alike.items() if size[0])
+
+
+def _size(slot: Ad, prefix: str) -> tuple[int, int, int, str | None]:
+    cpus, memory, gpus = (
+        int(slot.get(f"{prefix}{name}", 0)) for name in ("Cpus", "Memory", "GPUs")
+    )
+    return cpus, memory, gpus, slot.get("GPUs_DeviceName") if gpus else None
