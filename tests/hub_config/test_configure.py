@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from roost_authenticator.authenticator import CLUSTER_SCOPES
-from roost_hub.cli import main
 from roost_hub.configure import configure
 from roost_spawner.errors import SiteError
 from roost_spawner.site.loader import load_site
@@ -46,20 +45,6 @@ def test_what_follows_from_the_site_file_is_set():
 def test_a_hub_does_not_start_on_a_wrong_site_file(tmp_path):
     with pytest.raises(SiteError):
         configure(Config(), tmp_path / "none.yaml")
-
-
-def test_check_says_good(capsys):
-    assert main(["check", str(SHIPPED)]) == 0
-    assert "2 clusters, 2 profiles" in capsys.readouterr().out
-
-
-def test_check_names_file_line_and_what_is_allowed(tmp_path, capsys):
-    path = tmp_path / "site.yaml"
-    path.write_text(SHIPPED.read_text().replace("memory: 1 GiB  ", "memory: 1 Gib/s  "))
-    assert main(["check", str(path)]) == 1
-    said = capsys.readouterr().err
-    assert f"{path}, line " in said
-    assert "2 GiB" in said
 
 
 def test_the_shipped_configuration_runs(monkeypatch, tmp_path):

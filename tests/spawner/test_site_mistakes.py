@@ -8,42 +8,9 @@ import pytest
 from roost_spawner.errors import SiteError
 from roost_spawner.site.loader import parse_site
 
-pytestmark = pytest.mark.unit
+from tests.support.sites import GOOD
 
-GOOD = """\
-hub_id: desy-naf
-hub_url: https://hub.example.org/
-announcements:
-  - {text: Down on Monday, starts: 2026-12-01 08:00, ends: 2026-12-02 08:00}
-defaults: {memory: 1 GiB, walltime: 8h}
-watch: {moving: 2s}
-clusters:
-  naf:
-    kind: htcondor
-    collector: cm.example.org
-    schedd: notebooks.example.org
-    watch_token: /etc/roost/naf-read.token
-    audience: https://notebooks.example.org:9618
-  maxwell: {kind: slurm, broker: "https://broker.maxwell.example.org/"}
-profiles:
-  interactive:
-    title: Interactive notebook
-    cluster: naf
-    overflow: [big]
-    patience: 30s
-    icon: rocket
-  big:
-    title: Big one
-    cluster: naf
-    slot: ordinary
-    overflow: [gpu]
-  gpu:
-    title: One GPU
-    cluster: maxwell
-    gpus: 1
-    gpu_type: a100
-    image: /cvmfs/images/gpu.sif
-"""
+pytestmark = pytest.mark.unit
 
 
 def refused(text):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from roost_spawner.clusters.htcondor import submit as htcondor
 from roost_spawner.clusters.slurm import submit as slurm
@@ -81,8 +81,24 @@ def _prologue(text: str) -> str:
     return text.strip("\n")
 
 
-Extras = Annotated[dict[str, str], BeforeValidator(_extras)]
-Environment = Annotated[dict[str, str], BeforeValidator(_environment)]
+Extras = Annotated[
+    dict[str, str],
+    BeforeValidator(_extras),
+    WithJsonSchema(
+        {"type": "object", "additionalProperties": {"type": ["string", "integer", "boolean"]}}
+    ),
+]
+Environment = Annotated[
+    dict[str, str],
+    BeforeValidator(_environment),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_VARIABLE.pattern}$"},
+            "additionalProperties": {"type": ["string", "integer"]},
+        }
+    ),
+]
 Prologue = Annotated[str, AfterValidator(_prologue)]
 
 

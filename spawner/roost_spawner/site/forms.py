@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 from pydantic_core import core_schema
 
 if TYPE_CHECKING:
@@ -57,8 +57,13 @@ def _url(text: str) -> str:
 
 Url = Annotated[
     str,
-    Form(r"\S+", "a URL without blanks, such as https://host.example.org/"),
     AfterValidator(_url),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])(:|/|$))[^\s?#]*$",
+        }
+    ),
 ]
 Name = Annotated[
     str,
@@ -101,7 +106,7 @@ Image = Annotated[
     str,
     StringConstraints(max_length=500),
     Form(
-        r"(/|(docker|oras|library|shub)://)[^\s:][^\s]*",
+        r"(/|(docker|oras|library|shub)://)\S+",
         "a file or folder by its absolute path, or a registry's name that begins with "
         "docker://, oras://, library:// or shub://",
     ),

@@ -17,6 +17,7 @@ from roost_spawner.errors import SiteError
 from roost_spawner.site import fit
 from roost_spawner.site.mistakes import words
 from roost_spawner.site.models import Site
+from roost_spawner.site.remarks import remarks
 
 if TYPE_CHECKING:
     import logging
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Place = tuple[str | int, ...]
+Mistake = tuple[int, str]
+"""Line and sentence."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -85,6 +88,61 @@ def _nearest(place: Iterable[str | int], marks: dict[Place, int]) -> tuple[Place
     return known, marks.get(known, 1)
 
 
+def _content(text: str, path: Path, marks: dict[Place, int]) -> tuple[Any, list[Mistake]]:
+    """Return what YAML makes of a text, and what is given twice; fill `marks`."""
+    mistakes: list[Mistake] = []
+
+    def twice(line: int, place: str) -> None:
+        mistakes.append((line, _sentence(path, line, place, "this is given twice")))
+
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if not isinstance(node, yaml.MappingNode):
+            raise SiteError(
+                _sentence(path, 1, "", "the file must hold settings, such as hub_id: mine")
+            )
+        _marks(node, (), marks, twice)
+        return yaml.load(text, Loader=_Loader), mistakes  # noqa: S506 - a SafeLoader with less
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SiteError(
+            _sentence(path, line, "", f"this is no YAML: {error.problem or error}")
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise SiteError(_sentence(path, 1, "", f"this is no YAML: {error}")) from None
+
+
+def _parse(text: str, path: Path) -> tuple[Site, dict[Place, int]]:
+    marks: dict[Place, int] = {}
+    content, mistakes = _content(text, path, marks)
+    site = None
+    try:
+        site = Site.model_validate(content)
+    except ValidationError as error:
+        found = [(detail["loc"], words(detail)) for detail in error.errors(include_url=False)]
+    else:
+        found = list(fit.problems(site))
+    mistakes += (_located(path, marks, problem) for problem in found)
+    if site is None or mistakes:
+        raise SiteError("\n".join(sentence for _, sentence in sorted(mistakes)))
+    return site, marks
+
+
+def _located(path: Path, marks: dict[Place, int], problem: fit.Problem) -> Mistake:
+    """Return a problem's line, and the sentence that names it."""
+    place, line = _nearest(problem[0], marks)
+    return line, _sentence(path, line, ".".join(map(str, place)), problem[1])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SiteError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SiteError(f"{path}: is not UTF-8") from None
+
+
 def parse_site(text: str, path: Path) -> Site:
     """Return the site that a file's text describes.
 
@@ -93,45 +151,7 @@ def parse_site(text: str, path: Path) -> Site:
     SiteError
         With a line per mistake: file, line, what was given, what is allowed.
     """
-    mistakes: list[tuple[int, str]] = []
-    marks: dict[Place, int] = {}
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        if not isinstance(node, yaml.MappingNode):
-            raise SiteError(
-                _sentence(path, 1, "", "the file must hold settings, such as hub_id: mine")
-            )
-        _marks(
-            node,
-            (),
-            marks,
-            lambda line, place: mistakes.append(
-                (line, _sentence(path, line, place, "this is given twice"))
-            ),
-        )
-        content: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with less
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SiteError(
-            _sentence(path, line, "", f"this is no YAML: {error.problem or error}")
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise SiteError(_sentence(path, 1, "", f"this is no YAML: {error}")) from None
-    try:
-        site = Site.model_validate(content)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            place, line = _nearest(detail["loc"], marks)
-            shown = ".".join(map(str, place))
-            mistakes.append((line, _sentence(path, line, shown, words(detail))))
-        site = None
-    if site is not None:
-        for where, said in fit.problems(site):
-            place, line = _nearest(where, marks)
-            mistakes.append((line, _sentence(path, line, ".".join(map(str, place)), said)))
-    if site is None or mistakes:
-        raise SiteError("\n".join(sentence for _, sentence in sorted(mistakes)))
-    return site
+    return _parse(text, path)[0]
 
 
 def load_site(path: Path) -> Site:
@@ -142,13 +162,25 @@ def load_site(path: Path) -> Site:
     SiteError
         If it cannot be read, or is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SiteError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SiteError(f"{path}: is not UTF-8") from None
-    return parse_site(text, path)
+    return parse_site(_text(path), path)
+
+
+def inspect_site(path: Path) -> tuple[Site, list[str]]:
+    """Read and validate a site file as an admin wants it read: with what is surely not meant.
+
+    Returns
+    -------
+    tuple
+        The site, and a sentence for each remark, with file and line.
+
+    Raises
+    ------
+    SiteError
+        If it cannot be read, or is wrong.
+    """
+    site, marks = _parse(_text(path), path)
+    found = sorted(_located(path, marks, remark) for remark in remarks(site, time.time()))
+    return site, [sentence for _, sentence in found]
 
 
 class SiteFile:

@@ -202,7 +202,7 @@ class CoresChoice(Quantity):
 
 
 class MemoryChoice(Quantity):
-    """An amount of memory in MiB."""
+    """An amount of memory, such as ``2 GiB``; kept in MiB."""
 
     default: Memory
     max: Memory | None = None
@@ -213,7 +213,7 @@ class MemoryChoice(Quantity):
 
 
 class DurationChoice(Quantity):
-    """A span of time in seconds."""
+    """A span of time, such as ``90m``; kept in seconds."""
 
     default: Duration
     max: Duration | None = None
