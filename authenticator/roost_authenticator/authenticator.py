@@ -160,6 +160,23 @@ class IAMOAuthenticator(IAMSettings):
         handlers = [*super().get_handlers(app), (r"/login", IAMSignInHandler)]
         return cast("list[tuple[str, type]]", handlers)
 
+    def ask_for(self, audiences: Iterable[str], scopes: Iterable[str]) -> tuple[str, ...]:
+        """Have logins ask for audiences and scopes that came up while the hub runs.
+
+        A grant is good for what was asked for when it was given (RFC 6749, section 6; RFC 8707,
+        section 2.2): who is logged in already has to log in again to get them.
+
+        Returns
+        -------
+        tuple of str
+            What had not been asked for before.
+        """
+        audience = tuple(sorted(set(audiences) - set(self.audiences)))
+        scope = tuple(sorted(set(scopes) - set(self.scope)))
+        self.audiences = [*self.audiences, *audience]
+        self.set_trait("scope", [*self.scope, *scope])
+        return (*audience, *scope)
+
     # -- login ---------------------------------------------------------------------------------
 
     async def discover(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from roost_spawner.engine import Engine
     from roost_spawner.sessions import Session
+    from roost_spawner.site.models import Site
 
 _POLL, _AGAIN, _PATIENCE = 0.2, 2.0, 300.0
 _LAST_ANSWERS = 20.0
@@ -59,7 +60,7 @@ async def _begin_when_up(site_file: Path) -> None:
 
 
 async def begin(app: Any, site_file: Path) -> Engine:
-    """Take up sessions, watch every cluster, route to recovered servers.
+    """Take up sessions, follow the site file, watch every cluster, route to recovered servers.
 
     Parameters
     ----------
@@ -72,10 +73,12 @@ async def begin(app: Any, site_file: Path) -> Engine:
     engine = shared_engine(site_file, shepherd, app.log, app.spawner_class.build_cluster)
     found = recover(app.tornado_application.settings, app.db)
     engine.recovered = True
+    if hasattr(app.authenticator, "ask_for"):
+        engine.on_change.append(lambda site: _ask_for(app.authenticator, site))
+    engine.follow()
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):
         app.authenticator.sessions_of.append(_has_job)
-    engine.watch_all()
     if found:
         app.log.info("Took up %d sessions", found)
     _stop_at_exit(app, getattr(app.authenticator, "close", None) or shepherd.stop)
@@ -83,6 +86,15 @@ async def begin(app: Any, site_file: Path) -> Engine:
     waiting = [s for s in registry if getattr(s.host, "waiting", None) is s]
     await asyncio.gather(_route(app), *(_go_on(app, session) for session in waiting))
     return engine
+
+
+def _ask_for(authenticator: Any, site: Site) -> list[str]:
+    """Have logins ask for what a changed site file needs; say who has to log in again for it."""
+    new = authenticator.ask_for(site.audiences(), site.scopes())
+    if not new:
+        return []
+    what = f"Logins ask for {', '.join(new)} from now on."
+    return [f"{what} Who is logged in already has to log in again to get tokens for it."]
 
 
 def _stop_at_exit(app: Any, stop: Callable[[], Awaitable[None]]) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from roost_shepherd.errors import ShepherdError
 
+from roost_spawner import metrics
 from roost_spawner.capacity import CapacityCache
 from roost_spawner.errors import RoostError, SiteError
 from roost_spawner.reaper import Reaper
 from roost_spawner.sessions import registry
-from roost_spawner.site.loader import SiteFile
+from roost_spawner.site.changes import unsafe
+from roost_spawner.site.live import LOOK_EVERY, SiteFile
 from roost_spawner.site.models import HTCondorCluster, SlurmCluster
 from roost_spawner.watch import Watcher
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
     from roost_shepherd.shepherd import AccessToken, Shepherd
@@ -87,7 +90,11 @@ class Engine:
     ) -> None:
         self.shepherd = shepherd
         self.log = log
-        self.file = SiteFile(site_file, log)
+        self.file = SiteFile(site_file, log, unsafe=_unsafe)
+        self.on_change: list[Callable[[Site], Sequence[str]]] = []
+        """Told of each new site that is in force; they return what follows from it, in words."""
+        self._followed: Site | None = None
+        self._following: asyncio.Task[None] | None = None
         self._build = build
         self._clusters: dict[str, tuple[HTCondorCluster | SlurmCluster, Cluster]] = {}
         self._watchers: dict[str, Watcher] = {}
@@ -118,10 +125,13 @@ class Engine:
         made = self._build(name, model, self)
         self._clusters[name] = (model, made)
         if known is not None:
-            task = asyncio.ensure_future(known[1].close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close_soon(known[1].close())
         return made
+
+    def _close_soon(self, closing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def cluster_token(self, owner: str, cluster: Cluster) -> AccessToken:
         """Return a user's own access token for a cluster, good for the length of a call."""
@@ -165,6 +175,46 @@ class Engine:
         for name in self.site.clusters:
             self.watcher(name).follow()
 
+    def follow(self) -> None:
+        """Take up each change of the site file from now on, whether anybody asks for it or not."""
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow(), name="roost-site-file")
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                self.refresh()
+            except Exception:
+                self.log.exception("A change of the site file could not be taken up whole")
+            await asyncio.sleep(LOOK_EVERY)
+
+    def refresh(self) -> None:
+        """Act on a change of the site file, if there is one."""
+        site = self.site
+        if site is not self._followed:
+            first, self._followed = self._followed is None, site
+            self.watch_all()
+            metrics.expect(
+                {name: profile.cluster for name, profile in site.profiles.items()},
+                {name: profile.overflow for name, profile in site.profiles.items()},
+            )
+            said = [sentence for tell in self.on_change for sentence in tell(site)]
+            if said and not first:
+                self.file.add(said)
+        gone = self._watchers.keys() - site.clusters.keys()
+        for name in gone - {session.record.cluster for session in registry}:
+            self._retire(name)
+
+    def _retire(self, name: str) -> None:
+        """Let go of a cluster that is in the site file no more and has no session any more."""
+        self.log.info("Cluster %s is not watched any more", name)
+        capacity, known = self._capacities.pop(name, None), self._clusters.pop(name, None)
+        self._close_soon(self._watchers.pop(name).close())
+        if capacity is not None:
+            self._close_soon(capacity.close())
+        if known is not None:
+            self._close_soon(known[1].close())
+
     def warm(self, owner: str, name: str) -> None:
         """Prepare a cluster for a user who is about to start something there; does not wait."""
         key = (owner, name)
@@ -182,12 +232,20 @@ class Engine:
 
     async def close(self) -> None:
         """Release clusters and watchers."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
         for capacity in self._capacities.values():
             await capacity.close()
         for watcher in self._watchers.values():
             await watcher.close()
         for _, cluster in self._clusters.values():
             await cluster.close()
+
+
+def _unsafe(old: Site, new: Site) -> Sequence[str]:
+    busy = Counter(session.record.cluster for session in registry if not session.record.ended)
+    return unsafe(old, new, busy)
 
 
 _engines: dict[Path, Engine] = {}

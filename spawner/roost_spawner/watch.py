@@ -64,6 +64,13 @@ class Watcher:
     ) -> None:
         self.name = name
         self.queries = 0
+        """Questions that the watcher itself asked since the hub began."""
+        self.away_since: float | None = None
+        """Since when the cluster has not answered, in seconds since the epoch; None if it does."""
+        self.answered_at: float | None = None
+        """When it last did, likewise."""
+        self.problem = ""
+        """Why it does not answer, a sentence."""
         self.budget = Budget(lambda: pauses()[0] * _RATE)
         self._cluster = cluster
         self._registry = registry
@@ -159,7 +166,9 @@ class Watcher:
             views = await self._listing()
         except ClusterError as error:
             self._failures += 1
-            if self._failures == 1:
+            self.problem = error.sentence
+            if self.away_since is None:
+                self.away_since = time.time()
                 self._log.warning("Cluster %s does not answer: %s", self.name, error)
             for session in self._registry.on(self.name):
                 session.unreachable(f"{error.sentence} Your session is kept.")
@@ -168,6 +177,7 @@ class Watcher:
             self._log.info("Cluster %s answers again", self.name)
         self._failures = 0
         now = time.time()
+        self.away_since, self.answered_at, self.problem = None, now, ""
         for number, session in enumerate(self._registry.on(self.name), 1):
             view = _job_of(session, views, asked_at)
             if view is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
@@ -163,6 +164,24 @@ async def test_the_request_carries_nonce_pkce_and_every_audience(world):
         assert asked["code_challenge_method"] == ["S256"]
         assert len(asked["nonce"][0]) >= 32
         assert "offline_access" in asked["scope"][0].split()
+
+
+async def test_logins_ask_for_what_a_changed_site_file_needs_once(world):
+    async with world.hub() as hub:
+        needs = {AP, "https://new.example.org"}, ["compute.read", "storage.read:/"]
+        new = hub.authenticator.ask_for(*needs)
+        assert new == ("https://new.example.org", "storage.read:/")
+        assert hub.authenticator.ask_for(*needs) == ()
+        asked = {}
+        with contextlib.suppress(Refused):  # this provider knows no such audience
+            await log_in(
+                hub,
+                world,
+                ALICE,
+                change=lambda url: asked.update(parse_qs(urlsplit(url).query)) or url,
+            )
+        assert asked["resource"] == [AP, BROKER, "https://new.example.org"]
+        assert asked["scope"][0].split().count("storage.read:/") == 1
 
 
 async def test_an_id_token_that_answers_another_login_is_refused(world):

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import logging
-import os
 from datetime import UTC, datetime
 
 import pytest
 from roost_spawner.errors import SiteError
 from roost_spawner.site import units
-from roost_spawner.site.loader import SiteFile, load_site, parse_site
+from roost_spawner.site.loader import load_site, parse_site
 
 pytestmark = pytest.mark.unit
 
@@ -195,26 +193,6 @@ def test_all_mistakes_are_named_at_once(parse):
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(SiteError, match="cannot be read: No such file"):
         load_site(tmp_path / "none.yaml")
-
-
-def test_a_change_is_seen_and_a_broken_one_keeps_the_last_good(tmp_path, caplog):
-    path = tmp_path / "site.yaml"
-    path.write_text(GOOD)
-    file = SiteFile(path, logging.getLogger("test-site"), check_every=0)
-    assert file.site.profiles["interactive"].memory.default == 2048
-    path.write_text(GOOD.replace("2 GiB", "3 GiB"))
-    os.utime(path, (1, 1))
-    assert file.site.profiles["interactive"].memory.default == 3072
-    path.write_text(GOOD.replace("2 GiB", "lots"))
-    os.utime(path, (2, 2))
-    assert file.site.profiles["interactive"].memory.default == 3072
-    assert file.error is not None
-    assert "line 22" in caplog.text
-    path.unlink()
-    assert file.site.profiles["interactive"].memory.default == 3072
-    path.write_text(GOOD)
-    assert file.site.profiles["interactive"].memory.default == 2048
-    assert file.error is None
 
 
 EXTRAS = """

@@ -1,4 +1,4 @@
-"""Read the site file: line numbers in every refusal, and the last good one kept.
+"""Read the site file: line numbers in every refusal.
 
 YAML's own parser gives each node its line; pydantic gives each error its path; together they name
 the place.
@@ -20,7 +20,6 @@ from roost_spawner.site.models import Site
 from roost_spawner.site.remarks import remarks
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -181,56 +180,3 @@ def inspect_site(path: Path) -> tuple[Site, list[str]]:
     site, marks = _parse(_text(path), path)
     found = sorted(_located(path, marks, remark) for remark in remarks(site, time.time()))
     return site, [sentence for _, sentence in found]
-
-
-class SiteFile:
-    """The site file as it is now; a broken one never replaces the last good one.
-
-    Parameters
-    ----------
-    path
-        The file.
-    log
-        Where a refused change is said, once.
-    check_every
-        Seconds between looks at the file's date.
-    """
-
-    def __init__(self, path: Path, log: logging.Logger, check_every: float = 1.0) -> None:
-        self.path = path
-        self.error: SiteError | None = None
-        """What is wrong with the file as it is on disk now."""
-        self._log = log
-        self._check_every = check_every
-        self._stamp = self._stat()
-        self._looked = time.monotonic()
-        self._site = load_site(path)
-
-    @property
-    def site(self) -> Site:
-        """The site; reads the file again when it has changed."""
-        now = time.monotonic()
-        if now - self._looked >= self._check_every:
-            self._looked = now
-            stamp = self._stat()
-            if stamp != self._stamp:
-                self._stamp = stamp
-                self._reload()
-        return self._site
-
-    def _stat(self) -> tuple[int, int, int] | None:
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
-    def _reload(self) -> None:
-        try:
-            self._site = load_site(self.path)
-        except SiteError as error:
-            self.error = error
-            self._log.error("The site file is wrong; the last good one stays.\n%s", error.sentence)
-        else:
-            self.error = None
-            self._log.info("Read %s again", self.path)
