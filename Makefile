@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := shepherd authenticator spawner hub-config testbed tests bench docs/conf.py
+SOURCES := shepherd authenticator spawner hub-config testbed tests bench docs
 
 .PHONY: help check format lint types unit test soak demo bench docs lock clean chromium
 .DEFAULT_GOAL := help

@@ -50,7 +50,7 @@ class Defaults(Model):
     """What every profile takes that does not say it itself."""
 
     cpus: CoresChoice | None = None
-    """As in a profile, like the others here."""
+    """Cores."""
     memory: MemoryChoice | None = None
     """Memory."""
     walltime: DurationChoice | None = None
@@ -79,20 +79,20 @@ class Profile(Model):
     slot: SlotClass | None = None
     """HTCondor: the reserved, overbooked slots (the default), or the ordinary ones."""
     cpus: CoresChoice | None = None
-    """Cores."""
+    """Cores; ``c.RoostSpawner.req_nprocs``, or 1, if left out."""
     memory: MemoryChoice | None = None
-    """Memory."""
+    """Memory; ``req_memory``, or 1 GiB, if left out."""
     gpus: CountChoice | None = None
-    """GPUs; none if left out."""
+    """GPUs; ``req_ngpus``, or none, if left out."""
     gpu_type: Word | None = None
     """Slurm: the GRES type of the GPUs; any, if left out.  HTCondor has ``require_gpus`` among the
     ``submit_commands``."""
     walltime: DurationChoice | None = None
-    """For how long."""
+    """For how long; ``req_runtime``, or 8h, if left out."""
     partition: Word | None = None
-    """Slurm: the partition; the cluster's default one, if left out."""
+    """Slurm: the partition; ``req_partition``, or the cluster's default one, if left out."""
     account: Word | None = None
-    """Slurm: the account that is charged; the user's default one, if left out."""
+    """Slurm: the account that pays; ``req_account``, or the user's default one, if left out."""
     qos: Word | None = None
     """Slurm: the quality of service."""
     constraint: Word | None = None
