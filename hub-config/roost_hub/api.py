@@ -6,6 +6,7 @@
     GET  {hub}/api/roost/v1/servers/{user}/servers/{server}   a named one
     GET  .../events                                           the same as server-sent events
     GET  {hub}/api/roost/v1/tokens/{user}                     how the user's grant stands
+    GET  {hub}/api/roost/v1/profiles                          what the user may start (``profiles``)
 
 Read-only.  Allowed to whoever may read the server (JupyterHub's scope ``read:servers``; of the
 user, for the grant), and to the server itself.
@@ -17,15 +18,14 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from jupyterhub.apihandlers import APIHandler
-from jupyterhub.scopes import has_scope
 from roost_shepherd.errors import ShepherdError
 from roost_spawner.handoff import SCOPE
 from roost_spawner.status import status_of
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from roost_hub import tokens
+from roost_hub import profiles, tokens
+from roost_hub.reader import Reader
 
 if TYPE_CHECKING:
     from roost_spawner.sessions import Session
@@ -35,26 +35,12 @@ HEARTBEAT = 20.0
 those open whose hub is gone: who listens knows by the silence."""
 
 
-class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
-    def check_xsrf_cookie(self) -> None:
-        """Ask for no XSRF token: nothing is changed here, and JupyterLab's page has none.
-
-        Other origins cannot read the answer.  Pages of other users' servers can, if their visitor
-        is logged in, where a site has not given each user a domain of their own
-        (``JupyterHub.subdomain_host``); it holds no secret.
-        """
-        if self.request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
-            raise web.HTTPError(403, "Only pages of this hub may ask.")
-
+class _Handler(Reader):
     def spawner(self, user_name: str, server_name: str) -> Any:
         """Return a server's spawner, if the caller may see it."""
         place = f"{user_name}/{server_name}"
-        caller = self.current_user
-        wanted = (f"read:servers!server={place}", f"{SCOPE}!server={place}")
-        if caller is None or not any(
-            has_scope(scope, self.parsed_scopes, db=self.db) for scope in wanted
-        ):
-            raise web.HTTPError(403 if caller is not None else 401)
+        if not self.may(f"read:servers!server={place}", f"{SCOPE}!server={place}"):
+            raise web.HTTPError(403)
         user = self.find_user(user_name)
         if user is None or (server_name and server_name not in user.orm_spawners):
             raise web.HTTPError(404, "There is no such server.")
@@ -106,16 +92,12 @@ class TokensHandler(_Handler):
 
     async def get(self, user_name: str) -> None:
         """Answer once, without asking the provider."""
-        caller = self.current_user
         own = self.parsed_scopes.get(SCOPE)
         servers = own.get("server", ()) if isinstance(own, dict) else ()
         itself = any(place.partition("/")[0] == user_name for place in servers)
-        if caller is None or not (
-            itself or has_scope(f"read:servers!user={user_name}", self.parsed_scopes, db=self.db)
-        ):
-            raise web.HTTPError(403 if caller is not None else 401)
-        if self.find_user(user_name) is None:
-            raise web.HTTPError(404, "There is no such user.")
+        if not (self.may(f"read:servers!user={user_name}") or itself):
+            raise web.HTTPError(403)
+        self.owner(user_name)
         try:
             status = await self.authenticator.shepherd.status(user_name)
         except ShepherdError as error:
@@ -131,4 +113,5 @@ HANDLERS = [
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}", StatusHandler),
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}/events", EventsHandler),
     (rf"/api/roost/v1/tokens/{_USER}", TokensHandler),
+    *profiles.HANDLERS,
 ]

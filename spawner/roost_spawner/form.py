@@ -1,46 +1,75 @@
-"""The options form: a card for each profile, with what may be chosen on it.
+"""The options form: a card for each profile, with how it stands and what may be chosen on it.
 
-Plain HTML in the classes of the Bootstrap that JupyterHub ships; works without JavaScript, where
-the fields of cards that were not chosen travel along and are left out by ``options.flatten``.
+A template in the classes of the Bootstrap that JupyterHub ships.  It works without JavaScript,
+where the fields of cards that were not chosen travel along and are left out by
+``options.flatten``; the spawn page of ``roost_hub`` keeps it up to date.
 """
 
 from __future__ import annotations
 
-from html import escape
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.options import CHOOSABLE, SHARE_TOKENS, quantity, visible
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, PrefixLoader
+
+from roost_spawner.offers import version
+from roost_spawner.options import SHARE_TOKENS
+from roost_spawner.site.units import show_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from roost_spawner.site.models import Profile, Site
+    from roost_spawner.offers import Offer
     from roost_spawner.site.quantities import Quantity
 
+TEMPLATE = "roost_form.html"
 _LABEL = {"cpus": "Cores", "memory": "Memory", "gpus": "GPUs", "walltime": "For how long"}
+_HINT = {"memory": ", such as 512 MiB or 2 GiB", "walltime": ", such as 90m or 4h"}
+_COUNTS = frozenset({"cpus", "gpus"})
+_RECENT, _MINUTES, _HOURS = 20, 120, 7200
+"""Seconds up to which a figure is of just now, and is told in seconds, and in minutes."""
 
-_HINT = {
-    "cpus": "",
-    "memory": ", such as 512 MiB or 2 GiB",
-    "gpus": "",
-    "walltime": ", such as 90m or 4h",
-}
 
-# A card's fields show only while it is chosen, by CSS alone; keyboard and focus stay the browser's.
-_STYLE = """
-<style>
-.roost-profile > input { position: absolute; opacity: 0; }
-.roost-profile > label { cursor: pointer; display: block; }
-.roost-profile .roost-fields { display: none; }
-.roost-profile:has(> input:checked) .roost-fields { display: flex; }
-.roost-profile:has(> input:checked) {
-  border-color: var(--bs-primary); box-shadow: 0 0 0 1px var(--bs-primary);
-}
-.roost-profile:has(> input:focus-visible) {
-  outline: 3px solid var(--bs-focus-ring-color, rgba(13, 110, 253, .5)); outline-offset: 2px;
-}
-</style>
-"""
+@lru_cache(maxsize=4)
+def environment(folders: tuple[str, ...] = ()) -> Environment:
+    """Return where the form's template is found.
+
+    Parameters
+    ----------
+    folders
+        JupyterHub's ``template_paths``: a site's own template goes before ours, which it can
+        extend as ``roost/roost_form.html``.
+    """
+    ours = PackageLoader("roost_spawner")
+    loader = ChoiceLoader([PrefixLoader({"roost": ours}), FileSystemLoader(folders), ours])
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing to choose on a card."""
+
+    name: str
+    label: str
+    value: str
+    choices: tuple[str, ...] = ()
+    """All that may be chosen; empty where a value is written."""
+    help: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A profile as the form shows it."""
+
+    offer: Offer
+    facts: str
+    age: str
+    icon: str
+    overflow: str
+    fields: tuple[Field, ...]
+    chosen: bool
 
 
 def _either(text: str) -> str:
@@ -49,20 +78,35 @@ def _either(text: str) -> str:
     return f"{head} or {last}" if comma else text
 
 
-def _facts(profile: Profile, choices: Mapping[str, Quantity]) -> str:
-    cpus, memory = choices["cpus"], choices["memory"]
-    cores = f"{_either(cpus.allowed)} core{'' if cpus.limit == 1 else 's'}"
-    parts = [cores, _either(memory.allowed)]
-    if choices["gpus"].limit:
-        gpus = _either(choices["gpus"].allowed)
-        parts.append(f"{gpus} GPU{'' if choices['gpus'].limit == 1 else 's'}")
-    parts.append(_either(choices["walltime"].allowed))
-    return " · ".join((*parts, profile.cluster))
+def age(seconds: float) -> str:
+    """Return how old a figure is, in words."""
+    if seconds < _RECENT:
+        return "just now"
+    if seconds < _MINUTES:
+        return f"{seconds:.0f} s ago"
+    return f"{seconds // 60:.0f} min ago" if seconds < _HOURS else f"{seconds // 3600:.0f} h ago"
 
 
-def _field(card: str, field: str, choice: Quantity, given: Any) -> str:
-    name, label = f"{card}.{field}", _LABEL[field]
-    identity = f"roost-{card}-{field}"
+def _facts(offer: Offer) -> str:
+    cpus, memory, gpus = (offer.choices[field] for field in ("cpus", "memory", "gpus"))
+    parts = [f"{_either(cpus.allowed)} core{'' if cpus.limit == 1 else 's'}"]
+    parts.append(_either(memory.allowed))
+    if gpus.limit:
+        parts.append(f"{_either(gpus.allowed)} GPU{'' if gpus.limit == 1 else 's'}")
+    parts.append(_either(offer.choices["walltime"].allowed))
+    return " · ".join((*parts, offer.profile.cluster))
+
+
+def _overflow(offer: Offer) -> str:
+    if not offer.overflow:
+        return ""
+    others = [f"{other.profile.title} on {other.profile.cluster}" for other in offer.overflow]
+    patience = offer.profile.patience
+    when = "it does not start" + (f" within {show_duration(patience)}" if patience else "")
+    return f"If {when}: {', then '.join(others)}."
+
+
+def _field(field: str, choice: Quantity, given: Any) -> Field:
     chosen = choice.show(choice.default)
     if given is not None:
         try:
@@ -71,94 +115,67 @@ def _field(card: str, field: str, choice: Quantity, given: Any) -> str:
             value = -1
         chosen = choice.show(value) if choice.admits(value) else chosen
     if choice.choices:
-        options = "".join(
-            f"<option{' selected' * (choice.show(value) == chosen)}>{choice.show(value)}</option>"
-            for value in choice.choices
-        )
-        control = f'<select class="form-select" id="{identity}" name="{name}">{options}</select>'
-    else:
-        control = (
-            f'<input class="form-control" id="{identity}" name="{name}" value="{escape(chosen)}" '
-            f'aria-describedby="{identity}-help" autocomplete="off">'
-            f'<div class="form-text" id="{identity}-help">'
-            f"{escape(choice.allowed)}{_HINT[field]}</div>"
-        )
-    return (
-        f'<div class="col-sm-6"><label class="form-label" for="{identity}">{label}</label>'
-        f"{control}</div>"
-    )
+        return Field(field, _LABEL[field], chosen, tuple(map(choice.show, choice.choices)))
+    text = f"{choice.allowed}{_HINT.get(field, '')}"
+    return Field(field, _LABEL[field], chosen, help=text, numeric=field in _COUNTS)
 
 
-def _sharing(last: Mapping[str, Any]) -> str:
-    checked = " checked" if last.get(SHARE_TOKENS) == "yes" else ""
-    return (
-        '<div class="form-check text-start mb-3"><input class="form-check-input" type="checkbox" '
-        f'id="roost-{SHARE_TOKENS}" name="{SHARE_TOKENS}" value="yes"{checked}>'
-        f'<label class="form-check-label" for="roost-{SHARE_TOKENS}">'
-        "If I share this server, those who work in it may use my access tokens</label></div>"
+def _card(offer: Offer, mine: Mapping[str, Any], *, chosen: bool, now: float) -> Card:
+    usual = "microchip" if offer.choices["gpus"].default else "laptop-code"
+    return Card(
+        offer,
+        facts=_facts(offer),
+        age=age(now - offer.outlook.as_of) if offer.outlook.as_of else "",
+        icon=offer.profile.icon or usual,
+        overflow=_overflow(offer),
+        fields=tuple(
+            _field(field, choice, mine.get(field))
+            for field, choice in offer.choices.items()
+            if not choice.fixed
+        ),
+        chosen=chosen,
     )
 
 
 def render_form(
-    site: Site,
-    groups: Collection[str],
-    defaults: Mapping[str, str],
+    offered: Sequence[Offer],
     last: Mapping[str, Any],
     *,
+    now: float,
     shares: bool = False,
+    folders: tuple[str, ...] = (),
 ) -> str:
     """Return the form's HTML, without the surrounding ``form`` element.
 
     Parameters
     ----------
-    site
-        The site file as it is now.
-    groups
-        The user's groups: other groups' profiles are not shown.
-    defaults
-        The spawner's ``req_*`` values by field.
+    offered
+        What the user may have.
     last
         The user's last choice, chosen again.
+    now
+        Seconds since the epoch.
     shares
-        Whether the user may share servers with others.
+        Whether to ask if those with whom the server is shared may use its access tokens.
+    folders
+        Where a site has templates of its own.
     """
-    profiles = visible(site, groups)
-    if not profiles:
-        return (
-            '<p class="alert alert-warning" role="alert">No profile is open to you here. '
-            "Ask the hub's admin for access.</p>"
-        )
+    open_names = [offer.name for offer in offered if not offer.closed]
     chosen = last.get("profile")
-    if chosen not in profiles:
-        chosen = next(iter(profiles))
-    cards = []
-    for name, profile in profiles.items():
-        choices = {field: quantity(profile, field, defaults) for field in CHOOSABLE}
-        mine = last if name == chosen else {}
-        fields = "".join(
-            _field(name, field, choice, mine.get(field))
-            for field, choice in choices.items()
-            if not choice.fixed
-        )
-        checked = " checked" if name == chosen else ""
-        described = (
-            f'<p class="card-text mb-1">{escape(profile.description)}</p>'
-            if profile.description
-            else ""
-        )
-        cards.append(
-            f'<div class="card mb-3 roost-profile">'
-            f'<input type="radio" name="profile" id="roost-{name}" value="{name}" required'
-            f"{checked}>"
-            f'<label class="card-body" for="roost-{name}">'
-            f'<span class="card-title h5 d-block">{escape(profile.title)}</span>{described}'
-            f'<span class="text-body-secondary small">{escape(_facts(profile, choices))}</span>'
-            f"</label>"
-            + (f'<div class="row g-3 px-3 pb-3 roost-fields">{fields}</div>' if fields else "")
-            + "</div>"
-        )
+    if chosen not in open_names:
+        chosen = next(iter(open_names), None)
+    cards = [
+        _card(offer, last if (mine := offer.name == chosen) else {}, chosen=mine, now=now)
+        for offer in offered
+    ]
     return (
-        f'{_STYLE}<fieldset class="roost-profiles text-start">'
-        f'<legend class="visually-hidden">Profile</legend>{"".join(cards)}</fieldset>'
-        + (_sharing(last) if shares and any(map(site.may_share_tokens, profiles.values())) else "")
+        environment(folders)
+        .get_template(TEMPLATE)
+        .render(
+            cards=cards,
+            version=version(offered),
+            shares=shares,
+            share_tokens=SHARE_TOKENS,
+            shared=last.get(SHARE_TOKENS) == "yes",
+        )
     )

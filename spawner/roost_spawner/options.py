@@ -158,6 +158,8 @@ def resolve(
     name = options.get("profile", next(iter(allowed)))
     profile = allowed.get(name) if isinstance(name, str) else None
     if not isinstance(name, str) or profile is None:
+        if name == "":
+            raise ChoiceRefused(f"No profile is chosen; choose one of: {', '.join(allowed)}.")
         # The same words for a profile that is not there and one that is not yours.
         raise ChoiceRefused(
             f"There is no profile {_shown(name)}; choose one of: {', '.join(allowed)}."

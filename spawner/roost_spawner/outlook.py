@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roost_spawner.clusters.base import Pool, Resources, Room
 
 _NOW = "Starts now."
-_UNKNOWN = "Nobody can say when it starts."
+UNKNOWN = "Nobody can say when it starts."
 _NEVER = "Cannot start."
 _STEPS = ((600, 60), (3600, 300), (86400, 3600))
 """Up to so many seconds, times are told in steps of so many; in days beyond."""
@@ -67,13 +67,13 @@ def outlook_of(
         As for :func:`outlook`.
     """
     if sample is None:
-        return Outlook(Starts.UNKNOWN, _UNKNOWN)
+        return Outlook(Starts.UNKNOWN, UNKNOWN)
     if sample.capacity is None:
-        return Outlook(Starts.UNKNOWN, _UNKNOWN, why=sample.problem, as_of=sample.at)
+        return Outlook(Starts.UNKNOWN, UNKNOWN, why=sample.problem, as_of=sample.at)
     pool = sample.capacity.of(wanted)
     found = replace(outlook(pool, wanted, expected_s=expected_s, now=now), as_of=sample.at)
     if sample.problem:
-        return replace(found, starts=Starts.UNKNOWN, words=_UNKNOWN, why=sample.problem)
+        return replace(found, starts=Starts.UNKNOWN, words=UNKNOWN, why=sample.problem)
     return found
 
 
@@ -110,7 +110,7 @@ def _when(pool: Pool, expected_s: float | None, now: float) -> tuple[Starts, str
     if expected_s is not None:
         return Starts.SOON, f"Starts in about {_about(expected_s)}."
     if pool.next_end_at is None:
-        return Starts.UNKNOWN, _UNKNOWN
+        return Starts.UNKNOWN, UNKNOWN
     left = _about(pool.next_end_at - now)
     if pool.unit == "slots" and not pool.waiting:
         # Slots are alike: the first to become free will do.

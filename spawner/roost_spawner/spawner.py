@@ -19,14 +19,13 @@ from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
-from roost_spawner import bookkeeping, handoff, launch, sharing
+from roost_spawner import bookkeeping, choice, handoff, launch, sharing
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens, withheld
 from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ChoiceRefused, ClusterError, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
-from roost_spawner.form import render_form
-from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve, visible
+from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve
 from roost_spawner.proof import digest
 from roost_spawner.sessions import Record, Session, SessionState, registry
 from roost_spawner.start_failed import StartFailed
@@ -158,37 +157,34 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     # -- choice --------------------------------------------------------------------------------
 
-    def _groups(self) -> list[str]:
+    def groups(self) -> list[str]:
+        """Return the names of the owner's groups."""
         return [group.name for group in self.user.groups]
 
-    def _defaults(self) -> dict[str, str]:
+    def defaults(self) -> dict[str, str]:
+        """Return the ``req_*`` values by field."""
         return {field: getattr(self, trait) for field, trait in REQ_TRAITS.items()}
 
-    def render_form(self) -> str:
+    async def render_form(self) -> str:
         """Return the options form: a card for each profile that the user may use."""
         try:
-            site = self.engine.site
-            for name in {p.cluster for p in visible(site, self._groups()).values()}:
-                self.engine.warm(self.user.name, name)
-            return render_form(
-                site,
-                self._groups(),
-                self._defaults(),
-                self.user_options,
-                shares=sharing.may_be_shared(self.user),
-            )
+            return await choice.show_form(self)
         except RoostError as error:
             raise self._failure(error, "site", 503) from None
 
     def _from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         options = flatten(form)
-        self.choose(options)
+        try:
+            self.choose(options)
+        except StartFailed:
+            choice.refused(self, options)
+            raise
         return options
 
     def choose(self, options: dict[str, Any]) -> None:
         """Validate a user's choice, wherever it came from."""
         try:
-            self._selection = resolve(self.engine.site, self._groups(), options, self._defaults())
+            self._selection = resolve(self.engine.site, self.groups(), options, self.defaults())
         except ChoiceRefused as error:
             self._refused(GivenUp.CHOICE, str(options.get("profile", "")))
             raise self._failure(error, "choice", 400) from None

@@ -103,11 +103,11 @@ async def test_an_allowance_is_yes_or_no(hub):
 async def test_only_sessions_that_their_owner_can_share_look_often(hub):
     session, _, token = await proved(hub)
     assert (await ask(hub, session, token))["again_in"] is None
-    assert "share_tokens" not in hub.spawner().render_form()
+    assert "share_tokens" not in await hub.spawner().render_form()
     role = roles.create_role(hub.app.db, {"name": "sharer", "scopes": ["shares!user"]})
     roles.grant_role(hub.app.db, hub.app.users["alice"].orm_user, role)
     assert (await ask(hub, session, token))["again_in"] == sharing.LOOK
-    assert 'name="share_tokens"' in hub.spawner().render_form()
+    assert 'name="share_tokens"' in await hub.spawner().render_form()
 
 
 async def test_the_files_of_a_real_session_are_gone_while_it_is_shared(hub, monkeypatch, tmp_path):

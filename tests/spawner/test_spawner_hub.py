@@ -309,7 +309,7 @@ async def test_an_agent_that_calls_before_the_hub_has_loaded_anything_is_known(h
 async def test_the_spawn_page_shows_cards_and_takes_the_form(hub):
     await hub.fetch("POST", "api/users/alice")
     token = hub.app.users["alice"].new_api_token()
-    engine_form = hub.spawner().render_form()
+    engine_form = await hub.spawner().render_form()
     assert "Interactive" in engine_form
     assert token not in engine_form
     options = hub.spawner().run_options_from_form(

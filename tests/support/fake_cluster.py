@@ -79,6 +79,8 @@ class FakeCluster:
     down: bool = False
     refuse: Exception | None = None
     submit_delay: float = 0.0
+    has: Capacity = field(default_factory=lambda: Capacity({}))
+    """What there is and what of it is free."""
     lose_answer: bool = False
     """Take the job in, and say nothing."""
     stubborn: bool = False
@@ -156,8 +158,9 @@ class FakeCluster:
         self._up("warm")
 
     async def capacity(self) -> Capacity:
-        """Return nothing."""
-        return Capacity({})
+        """Return what the test has said."""
+        self._up("capacity")
+        return self.has
 
     async def close(self) -> None:
         """End the jobs' processes."""

@@ -1,0 +1,84 @@
+"""What the spawn page shows a user: offers as the clusters are now, and the choice before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from roost_spawner import sharing
+from roost_spawner.form import render_form
+from roost_spawner.offers import Offer, offers
+from roost_spawner.options import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from roost_spawner.spawner import RoostSpawner
+
+FIRST_LOOK = 0.3
+"""Seconds that a page waits for a cluster of which nothing is known yet."""
+
+_refused: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""The choice that was refused last, by user: JupyterHub shows the form again, that of the default
+server whichever it was."""
+
+
+async def offered(spawner: RoostSpawner, patience: float = 0.0) -> list[Offer]:
+    """Return what a server's owner is offered.
+
+    Parameters
+    ----------
+    spawner
+        The server's.
+    patience
+        Seconds to wait for clusters of which nothing is known yet.
+    """
+    engine = spawner.engine
+    site, groups = engine.site, spawner.groups()
+    names = sorted({profile.cluster for profile in visible(site, groups).values()})
+    looks = (engine.capacity(name).look(patience) for name in names)
+    samples = dict(zip(names, await asyncio.gather(*looks), strict=True))
+    return offers(site, groups, spawner.defaults(), samples, now=time.time())
+
+
+async def show_form(spawner: RoostSpawner) -> str:
+    """Return the options form, and prepare the clusters for a start.
+
+    Raises
+    ------
+    RoostError
+        If the site file cannot be used.
+    """
+    site = spawner.engine.site
+    found = await offered(spawner, FIRST_LOOK)
+    for name in {offer.profile.cluster for offer in found}:
+        spawner.engine.warm(spawner.user.name, name)
+    return render_form(
+        found,
+        last_choice(spawner),
+        now=time.time(),
+        shares=sharing.may_be_shared(spawner.user)
+        and any(site.may_share_tokens(offer.profile) for offer in found),
+        folders=tuple(spawner.user.settings.get("template_path", ())),
+    )
+
+
+def refused(spawner: RoostSpawner, options: dict[str, Any]) -> None:
+    """Keep a choice that was refused for the form that is shown next."""
+    _refused[spawner.user] = options
+
+
+def last_choice(spawner: RoostSpawner) -> Mapping[str, Any]:
+    """Return what the user chose last: just now, for this server, or else for any."""
+    if options := _refused.pop(spawner.user, None) or spawner.user_options:
+        return options
+    others = [other for other in spawner.user.orm_user.orm_spawners.values() if other.user_options]
+    latest = max(others, key=lambda other: (_last_used(other), other.id), default=None)
+    return latest.user_options if latest is not None else {}
+
+
+def _last_used(server: Any) -> float:
+    times = [at.timestamp() for at in (server.started, server.last_activity) if at is not None]
+    return max(times, default=0.0)
