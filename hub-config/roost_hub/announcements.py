@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from roost_spawner.site.models import Announcement, Site
-
-
-def current(site: Site, now: datetime) -> list[Announcement]:
-    """Return the announcements that are on, in the file's order.
-
-    Parameters
-    ----------
-    site
-        The site file as it is now.
-    now
-        With its zone; a time in the file without one is in the hub's.
-    """
-    return [
-        said
-        for said in site.announcements
-        if (said.starts is None or said.starts.astimezone() <= now)
-        and (said.ends is None or now < said.ends.astimezone())
-    ]
+    from roost_spawner.site.announcements import Announcement
 
 
 def for_pages(user: Any) -> Callable[[], list[Announcement]]:
@@ -37,6 +19,7 @@ def for_pages(user: Any) -> Callable[[], list[Announcement]]:
 
     def ask() -> list[Announcement]:
         engine = getattr(getattr(user, "spawner", None), "engine", None)
-        return [] if engine is None else current(engine.site, datetime.now(UTC))
+        said = () if engine is None else engine.site.announcements
+        return [one for one in said if one.shown_at(time.time())]
 
     return ask

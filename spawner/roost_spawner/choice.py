@@ -11,6 +11,7 @@ from roost_spawner import sharing
 from roost_spawner.form import render_form
 from roost_spawner.offers import Offer, offers
 from roost_spawner.options import visible
+from roost_spawner.starts import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,14 @@ async def offered(spawner: RoostSpawner, patience: float = 0.0) -> list[Offer]:
     names = sorted({profile.cluster for profile in visible(site, groups).values()})
     looks = (engine.capacity(name).look(patience) for name in names)
     samples = dict(zip(names, await asyncio.gather(*looks), strict=True))
-    return offers(site, groups, spawner.defaults(), samples, now=time.time())
+    return offers(
+        site,
+        groups,
+        spawner.defaults(),
+        samples,
+        expected=ledger.expected_wait,
+        now=time.time(),
+    )
 
 
 async def show_form(spawner: RoostSpawner) -> str:
