@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from roost_spawner.site.announcements import Announcement
+    from roost_spawner.site.models import Site
+
+
+def current(site: Site, now: datetime) -> list[Announcement]:
+    """Return the announcements that are on at a moment, in the file's order."""
+    return [
+        said
+        for said in site.announcements
+        if (said.starts is None or said.starts <= now) and (said.ends is None or now < said.ends)
+    ]
 
 
 def for_pages(user: Any) -> Callable[[], list[Announcement]]:
@@ -19,7 +29,6 @@ def for_pages(user: Any) -> Callable[[], list[Announcement]]:
 
     def ask() -> list[Announcement]:
         engine = getattr(getattr(user, "spawner", None), "engine", None)
-        said = () if engine is None else engine.site.announcements
-        return [one for one in said if one.shown_at(time.time())]
+        return [] if engine is None else current(engine.site, datetime.now(UTC))
 
     return ask
