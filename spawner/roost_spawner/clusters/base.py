@@ -161,6 +161,16 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What the jobs in a pool really take of the nodes, as far as the scheduler tells."""
+
+    cores_busy: float
+    """Load that the jobs make, in cores."""
+    cores_real: int
+    """Cores that the nodes really have, whatever is promised of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """Capacity of one kind of place (a slot class, a partition)."""
 
@@ -183,6 +193,8 @@ class Pool:
     """The longest walltime that the scheduler lets a job here have."""
     problem: str = ""
     """Why nothing starts here at all, a sentence for the user: all nodes away, partition down."""
+    use: Use | None = None
+    """How an overbooked pool stands; None if nobody tells, or nothing is overbooked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from roost_spawner.clusters.base import Room
+from roost_spawner.clusters.base import Room, Use
 from roost_spawner.clusters.htcondor.capacity import capacity
 
 pytestmark = pytest.mark.unit
@@ -116,3 +116,16 @@ def test_what_a_real_pool_said_with_a_node_drained_and_a_notebook_on_the_other()
     assert reserved.rooms == (Room(16, 1, 1280),)
     assert (ordinary.total, ordinary.free) == (4, 2)
     assert [(room.count, room.cpus) for room in ordinary.free_rooms] == [(1, 2)]
+
+
+def test_what_overbooked_slots_really_take_is_told_beside_what_the_nodes_really_have():
+    told = {"DetectedCpus": 4, "CondorLoadAvg": 0.25}
+    other = slot(9, Name="notebook9@ep2", State="Claimed", DetectedCpus=8, CondorLoadAvg=1.0)
+    found = pools(slot(1, **told), slot(2, **told), other, ordinary(DetectedCpus=4))
+    assert found["reserved"].use == Use(1.5, 12)
+    assert found["ordinary"].use is None
+
+
+def test_nodes_that_do_not_tell_how_busy_they_are_are_not_idle():
+    assert pools(slot(1, DetectedCpus=4), slot(2, Name="n@ep2"))["reserved"].use is None
+    assert pools()["reserved"].use is None

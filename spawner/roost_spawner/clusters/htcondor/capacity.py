@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.base import Capacity, Pool, Room, SlotClass
+from roost_spawner.clusters.base import Capacity, Pool, Room, SlotClass, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,8 @@ PROJECTION = (
     "GPUs",
     "GPUs_DeviceName",
     "PartitionableSlot",
+    "CondorLoadAvg",
+    "DetectedCpus",
 )
 _PART = re.compile(r"_\d+(?=@)")
 """What the name of a slot has more than that of the partitionable one that it was cut from."""
@@ -51,7 +54,9 @@ def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
     ordinary = [slot for slot in slots if slot.get("RoostSlot") is not True]
     return Capacity(
         {
-            SlotClass.RESERVED: _pool(reserved, ends, "slots", "slots for notebooks"),
+            SlotClass.RESERVED: replace(
+                _pool(reserved, ends, "slots", "slots for notebooks"), use=_use(reserved)
+            ),
             SlotClass.ORDINARY: _pool(ordinary, ends, "cores", "ordinary slots"),
         },
         by="slot",
@@ -79,6 +84,14 @@ def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) 
         next_end_at=min(ending, default=None),
         problem="" if up else _problem(slots, kind),
     )
+
+
+def _use(slots: Sequence[Ad]) -> Use | None:
+    """Return what jobs in overbooked slots really take; None if the nodes do not tell."""
+    nodes = {slot["Name"].rpartition("@")[2]: int(slot.get("DetectedCpus", 0)) for slot in slots}
+    if not all(nodes.values()) or not nodes:
+        return None
+    return Use(sum(float(slot.get("CondorLoadAvg", 0.0)) for slot in slots), sum(nodes.values()))
 
 
 def _problem(slots: Sequence[Ad], kind: str) -> str:
