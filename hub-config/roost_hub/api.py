@@ -5,6 +5,7 @@
     GET  {hub}/api/roost/v1/servers/{user}                    the user's default server
     GET  {hub}/api/roost/v1/servers/{user}/servers/{server}   a named one
     GET  .../events                                           the same as server-sent events
+    GET  {hub}/api/roost/v1/users/{user}/servers              all of a user's, with words for people
     GET  {hub}/api/roost/v1/tokens/{user}                     how the user's grant stands
     GET  {hub}/api/roost/v1/profiles                          what the user may start (``profiles``)
 
@@ -24,7 +25,7 @@ from roost_spawner.status import status_of
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from roost_hub import profiles, tokens
+from roost_hub import profiles, servers, tokens
 from roost_hub.reader import Reader
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ class EventsHandler(_Handler):
             await session.changed(HEARTBEAT)
 
 
+class ServersHandler(Reader):
+    """All servers of a user, as the home page shows them: one question, however many there are."""
+
+    def get(self, user_name: str) -> None:
+        """Answer once."""
+        if not self.may(f"read:servers!user={user_name}"):
+            raise web.HTTPError(403)
+        user, now = self.owner(user_name), time.time()
+        cards = [servers.card(server, now).to_json() for server in servers.collect(user, now)]
+        self.set_header("Cache-Control", "no-store")
+        self.write(json.dumps({"servers": cards}))
+
+
 class TokensHandler(_Handler):
     """How a user's grant stands."""
 
@@ -112,6 +126,7 @@ HANDLERS = [
     (rf"/api/roost/v1/servers/{_USER}/events", EventsHandler),
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}", StatusHandler),
     (rf"/api/roost/v1/servers/{_USER}/servers/{_SERVER}/events", EventsHandler),
+    (rf"/api/roost/v1/users/{_USER}/servers", ServersHandler),
     (rf"/api/roost/v1/tokens/{_USER}", TokensHandler),
     *profiles.HANDLERS,
 ]

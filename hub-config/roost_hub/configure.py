@@ -14,7 +14,7 @@ from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
 
-from roost_hub import announcements, api, health_api, startup, tokens
+from roost_hub import announcements, api, health_api, servers, startup, tokens
 from roost_hub.lab import lab_environment, lab_files
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     _extend(hub, "extra_handlers", [*api.HANDLERS, *health_api.HANDLERS])
     hub.template_vars = {
         "roost_announcements": announcements.for_pages,
+        "roost_servers": servers.for_pages,
         "roost_tokens": tokens.for_pages,
         **hub.get("template_vars", {}),
     }

@@ -7,6 +7,7 @@
     POST sessions/{id}/ready      {"port"}             by the server's own token
     POST sessions/{id}/tokens     {}                   likewise
     POST sessions/{id}/event      {"kind", "reason", "log_tail"?, "seconds_left"?}  likewise
+    POST sessions/{id}/usage      {"memory_mib"}           likewise
 
 Closed lists of fields, small bodies.  410: the session is over, end the job.  409, 429, 503: ask
 again.  Who has not proved to be the job learns nothing: all refusals of a proof read the same, and
@@ -25,6 +26,7 @@ import asyncio
 import hmac
 import json
 import sys
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -349,6 +351,17 @@ class EventHandler(_Handler):
         self.answer()
 
 
+class UsageHandler(_Handler):
+    """What the session uses, told by its agent; for its owner to read, nothing is decided by it."""
+
+    def post(self, session_id: str) -> None:
+        """Take note of it, in memory only."""
+        session = self.speaks_for(session_id)
+        body = self.fields({"memory_mib": intake.is_memory})
+        session.memory_used = (body["memory_mib"], time.time())
+        self.answer()
+
+
 class NowhereHandler(_Handler):
     """Whatever else is asked for below our paths; so that no big body is read there either."""
 
@@ -366,6 +379,7 @@ HANDLERS = [
     (rf"/api/{PREFIX}sessions/{_ID}/ready", ReadyHandler),
     (rf"/api/{PREFIX}sessions/{_ID}/tokens", TokensHandler),
     (rf"/api/{PREFIX}sessions/{_ID}/event", EventHandler),
+    (rf"/api/{PREFIX}sessions/{_ID}/usage", UsageHandler),
     (rf"/api/{PREFIX}(?:agent|sessions)(?:/.*)?", NowhereHandler),
 ]
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_BODY = 64 * 1024
 """Bytes."""
 MAX_SECONDS_LEFT = 3600
+MAX_MEMORY_MIB = 1 << 26
+"""64 TiB."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TICKET = re.compile(r"[A-Za-z0-9_-]{16,128}")
@@ -59,6 +61,11 @@ def is_event(value: object) -> bool:
 def is_seconds_left(value: object) -> bool:
     """Whether this can be the time that an eviction leaves, in whole seconds."""
     return type(value) is int and 0 <= value <= MAX_SECONDS_LEFT
+
+
+def is_memory(value: object) -> bool:
+    """Whether a session can use this much memory, in whole MiB."""
+    return type(value) is int and 0 <= value <= MAX_MEMORY_MIB
 
 
 def is_json(content_type: str) -> bool:

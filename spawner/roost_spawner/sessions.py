@@ -296,6 +296,8 @@ class Session:
         """How its access tokens stood when its agent last asked for them."""
         self.delivered: dict[str, float] = {}
         """When those end that it was given, by name."""
+        self.memory_used: tuple[int, float] | None = None
+        """MiB, and when its agent said so, in seconds since the epoch."""
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None
         self.notice: asyncio.Future[Any] | None = None

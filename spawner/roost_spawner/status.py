@@ -16,6 +16,14 @@ def times_of(record: Record) -> dict[str, float | None]:
     return {name: getattr(record, name) or None for name in _TIMES}
 
 
+def memory_of(session: Session) -> dict[str, Any] | None:
+    """Return ``used_mib``, ``limit_mib`` and ``at``; None while its agent has not said."""
+    if session.memory_used is None:
+        return None
+    used, at = session.memory_used
+    return {"used_mib": used, "limit_mib": session.record.memory_mib or None, "at": at}
+
+
 def status_of(session: Session, now: float) -> dict[str, Any]:
     """Return how a session stands, as JSON takes it.
 
@@ -32,9 +40,10 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``job``, ``node``,
         ``slot``, ``ready``, ``reachable`` (whether the batch system answers), ``ends_at`` (of the
         walltime, seconds since the epoch, or None) with ``seconds_left``, ``notices``: each with
-        ``level``, ``message`` and ``at``, ``times`` (see :func:`times_of`), and ``tokens``: by name
-        how each stood when its agent last asked for them, with ``state``, ``expires_at``,
-        ``missing_scopes``, ``message``, ``away`` and ``since``.
+        ``level``, ``message`` and ``at``, ``memory`` (see :func:`memory_of`), ``times`` (see
+        :func:`times_of`), and ``tokens``: by name how each stood when its agent last asked for
+        them, with ``state``, ``expires_at``, ``missing_scopes``, ``message``, ``away`` and
+        ``since``.
     """
     record = session.record
     ends_at = record.ends_at or None
@@ -52,6 +61,7 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         "reachable": session.reachable,
         "ends_at": ends_at,
         "seconds_left": max(0, round(ends_at - now)) if ends_at else None,
+        "memory": memory_of(session),
         "times": times_of(record),
         "notices": [asdict(notice) for notice in session.notices],
         "tokens": {name: standing.to_json() for name, standing in session.tokens.items()},

@@ -69,4 +69,4 @@ async def test_the_home_page_says_that_the_scheduler_of_a_session_is_away(
         await until(lambda: shown(1), "the page says that the scheduler is away", 90)
         await shot(page, "13-home-scheduler-away")
     await until(lambda: shown(0), "the page says so no more", 90)
-    await expect(page.get_by_role("button", name="Stop My Server")).to_be_visible()
+    await expect(page.get_by_role("button", name="Stop your server")).to_be_visible()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
+from roost_hub import servers
 from roost_hub.configure import TEMPLATES
 from roost_hub.tokens import Health
 
@@ -25,6 +26,7 @@ def render(name, **values):
         autoescape=True,
     )
     names = {"escaped_name": "al%20ice", "json_escaped_name": "al ice", "name": "al ice"}
+    names["server_url"] = lambda name: f"/user/al%20ice/{name}"
     return environment.get_template(name).render(
         user=SimpleNamespace(**names, spawners={}),
         base_url="/hub/",
@@ -52,14 +54,9 @@ def test_the_pending_page_leads_back_to_the_form_of_the_same_server(name, path):
 
 
 def test_why_a_session_ended_is_text_on_the_home_page():
-    ended = SimpleNamespace(name="two", state={"last_end": {"why": EVIL}}, server=None)
-    page = render(
-        "home.html",
-        spawners=[ended],
-        default_server=SimpleNamespace(active=False),
-        url="/",
-    )
-    assert "Your server two has ended" in page
+    ended = servers.Server("two", display_name=EVIL, last_end={"why": EVIL})
+    page = home(roost_servers=lambda: [servers.card(ended, 0.0)])
+    assert "has ended: &#34;&#39;&gt;" in page
     assert "<script>alert" not in page
 
 

@@ -196,7 +196,7 @@ async def test_no_token_is_where_another_user_or_a_log_could_show_it(testbed, pl
     for profile in ("planted-pool", "planted-cluster"):
         assert '"state": "running"' in views[f"status API of {profile}"]
         assert '"state": "running"' in views[f"event of {profile}"]
-    assert "My Server" in views["home page"]
+    assert "Your sessions" in views["home page"]
     found_in = [place for place, text in views.items() for token in secret if token in text]
     assert found_in == []
     strangers = {place: len(ANY_JWT.findall(text)) for place, text in views.items()}

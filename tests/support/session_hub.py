@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jupyterhub import scopes
 from jupyterhub.auth import DummyAuthenticator
-from roost_hub import health_api
+from roost_hub import health_api, servers
 from roost_hub.api import HANDLERS
 from roost_hub.configure import TEMPLATES
 from roost_spawner import sessions
@@ -139,6 +139,7 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]
     c.JupyterHub.services = [{"name": "test", "api_token": TEST_TOKEN, "admin": True}]
     c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.template_vars = {"roost_servers": servers.for_pages}
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.extra_handlers = [*HANDLERS, *health_api.HANDLERS]
     return c
