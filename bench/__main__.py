@@ -17,6 +17,8 @@ import aiohttp
 
 from bench import peers, report
 from bench.measure import Side, interleaved, patiently
+from bench.page import measure as page
+from bench.page import report as page_report
 from bench.renewal import measure as renewal
 from bench.scale import measure as scale
 from bench.scale import report as scale_report
@@ -24,6 +26,7 @@ from testbed import lifecycle
 from testbed.demo.person import Person, Refused
 from testbed.errors import TestbedError, Unfit
 from testbed.layout import NAME, REPOSITORY, Folders, Site
+from testbed.names import find_the_named_testbed
 from testbed.steps import Printer
 
 if TYPE_CHECKING:
@@ -31,9 +34,9 @@ if TYPE_CHECKING:
 
 USER = "alice"
 RESULTS = REPOSITORY / "bench/results.json"
-PARTS = ("spawn", "crowd", "many", "renewal")
-"""Click to ready; a hundred clicks at once; a thousand sessions that just run; five thousand
-grants that are kept fresh, which needs no testbed."""
+PARTS = ("spawn", "crowd", "many", "page", "renewal")
+"""Click to ready; a hundred clicks at once; a thousand sessions that just run; two hundred people
+with the spawn page open; five thousand grants that are kept fresh, which needs no testbed."""
 
 
 def main() -> int:
@@ -48,10 +51,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 1 or options.sessions < 1:
         parser.error("--rounds and --sessions must be 1 or more")
-    if NAME != "roost":
-        # The names in people's browsers are those of the first testbed.
+    if NAME != "roost" and options.only != "page":
+        # The peers' names are those of the first testbed.
         print("the benchmark needs the testbed `roost`: unset ROOST_TESTBED_NAME", file=sys.stderr)
         return 2
+    find_the_named_testbed()
     # Told to end, take down what was started, however told.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     renewed = _measure_renewal(options) if options.only in (None, "renewal") else {}
@@ -116,7 +120,16 @@ def _measure_all(site: Site, options: argparse.Namespace) -> dict[str, Any]:
             figures = scale_report.results(measured)
             found |= figures | {part: measured}
             print(f"\n{scale_report.table(figures)}")
+    if "page" in parts:
+        found |= _measure_page(site)
     return found
+
+
+def _measure_page(site: Site) -> dict[str, Any]:
+    seen = page.run(site, page.Options(), lambda text: print(text, flush=True))
+    figures = page_report.results(seen)
+    print(f"\n{scale_report.table(figures)}")
+    return figures | {"page": seen}
 
 
 async def _measure(

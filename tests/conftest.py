@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -11,7 +10,8 @@ import pytest
 
 from testbed import lifecycle
 from testbed.demo.person import Person
-from testbed.layout import DOMAIN, LOOPBACK, NAME, PLAN, REPOSITORY, Folders, Site
+from testbed.layout import REPOSITORY, Folders, Site
+from testbed.names import find_the_named_testbed
 
 pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
@@ -35,22 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in soak]
 
 
-def _find_the_named_testbed() -> None:
-    """Let the hosts' names lead to the testbed that ROOST_TESTBED_NAME names.
-
-    The machine's ``/etc/hosts`` has them for the first testbed only.
-    """
-    usual = socket.getaddrinfo
-    near = {f"{name}.{DOMAIN}": f"{LOOPBACK}.{plan.octet}" for name, plan in PLAN.items()}
-
-    def getaddrinfo(host, *arguments, **options):
-        return usual(near.get(host, host), *arguments, **options)
-
-    socket.getaddrinfo = getaddrinfo
-
-
-if NAME != "roost":
-    _find_the_named_testbed()
+find_the_named_testbed()
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def _configure(site: Site, text: str | None) -> None:
         lifecycle.stop_service(site, service)
         there = partial(service.ready, site.hosts[name])
         # It ends its jobs first, the last of a crowd that is just being removed among them.
-        _until(lambda there=there: not there(), f"{service.name} did not end", limit=240)
+        until(lambda there=there: not there(), f"{service.name} did not end", limit=240)
         lifecycle.start_service(site, service, Printer())
 
 
@@ -98,7 +98,7 @@ def _provide(site: Site, lifetime: int | None) -> None:
     lifecycle.stop_service(site, service)
     host = site.hosts["iam"]
     iam.begin(site, host, lifetime=lifetime)
-    _until(partial(service.ready, host), "the identity provider did not come up")
+    until(partial(service.ready, host), "the identity provider did not come up")
 
 
 def start_hub(site: Site) -> None:
@@ -108,7 +108,7 @@ def start_hub(site: Site) -> None:
     host.run(["install", "-d", "-m", "700", "-o", "roost", STATE])
     hub.begin(site, host, config=f"{hub.SOURCE}/bench/scale/hub_config.py", state=STATE)
     ready = partial(lifecycle.find_service(site, "hub").ready, host)
-    _until(ready, "the hub that is measured did not come up: see `python -m testbed logs hub`")
+    until(ready, "the hub that is measured did not come up: see `python -m testbed logs hub`")
 
 
 def stop_hub(site: Site) -> None:
@@ -116,9 +116,10 @@ def stop_hub(site: Site) -> None:
     site.hosts["hub"].stop("hub")
 
 
-def _until(condition: Callable[[], bool], sentence: str, limit: float = 60) -> None:
-    until = time.monotonic() + limit
+def until(condition: Callable[[], bool], sentence: str, limit: float = 60) -> None:
+    """Wait for a condition, or end with a sentence after so many seconds."""
+    deadline = time.monotonic() + limit
     while not condition():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise TestbedError(sentence)
         time.sleep(0.3)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from testbed.probe import https_status
 from testbed.services.base import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testbed.host import Host
-    from testbed.layout import Site
+    from testbed.layout import Person, Site
 
 
 def clients(site: Site, lifetime: int | None = None) -> list[dict[str, object]]:
@@ -42,14 +45,33 @@ def clients(site: Site, lifetime: int | None = None) -> list[dict[str, object]]:
     ]
 
 
-def begin(site: Site, host: Host, *, lifetime: int | None = None) -> None:
-    """Write the provider's files and start it; `lifetime` as in :func:`clients`."""
+def begin(
+    site: Site,
+    host: Host,
+    *,
+    lifetime: int | None = None,
+    people: Sequence[Person] | None = None,
+) -> None:
+    """Write the provider's files and start it.
+
+    Parameters
+    ----------
+    lifetime
+        As in :func:`clients`.
+    people
+        Who has an account; those of ``people.json`` if left out.
+    """
     host.run(["install", "-d", "-m", "700", "-o", "iam", "/etc/iam", "/var/lib/iam"])
     for name in ("host.key", "host.crt"):
         host.write(f"/etc/iam/{name}", host.read(f"/etc/roost/tls/{name}"), owner="iam", mode=0o600)
     host.write(
         "/etc/iam/clients.json", json.dumps(clients(site, lifetime)), owner="iam", mode=0o600
     )
+    known = "/srv/roost/testbed/people.json"
+    if people is not None:
+        known = "/etc/iam/people.json"
+        text = json.dumps([asdict(person) for person in people])
+        host.write(known, text, owner="iam", mode=0o600)
     host.spawn(
         "iam",
         ["node", "/srv/roost/testbed/iam/server.mjs"],
@@ -59,7 +81,7 @@ def begin(site: Site, host: Host, *, lifetime: int | None = None) -> None:
             "IAM_PORT": "8443",
             "IAM_TLS_KEY": "/etc/iam/host.key",
             "IAM_TLS_CERT": "/etc/iam/host.crt",
-            "IAM_PEOPLE": "/srv/roost/testbed/people.json",
+            "IAM_PEOPLE": known,
             "IAM_CLIENTS": "/etc/iam/clients.json",
             "IAM_KEYS": "/var/lib/iam/keys.json",
             "IAM_STATE": "/var/lib/iam/state.json",

@@ -1,0 +1,1 @@
+"""What the spawn page costs while many look at it: its time, and what the clusters are asked."""
