@@ -26,7 +26,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # not from typing: importing it takes 5 ms
     from types import FrameType
-    from typing import Any, Dict, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 VERSION = "2"
 PATIENCE = 180.0  # seconds that the hub may be away while we have no bundle yet
@@ -41,6 +41,7 @@ OTHER_PORTS = 3  # to try when another program was faster
 MAX_ANSWER = 16 << 20
 PROBE_EVERY = 0.02
 HERE = "@ROOST_DIR@"  # in argv and environment: our own directory
+NO_APPTAINER, NO_IMAGE = 78, 79  # exit statuses of the lines that start it
 
 
 class Refused(Exception):
@@ -272,6 +273,17 @@ def memory_limit(place: str, name: str) -> str:
     return ""
 
 
+def end_with_parent() -> "Callable[[], object]":
+    """Return what has a child end when we do; to be called in it before its program runs.
+
+    The server itself says so (prctl(2), PR_SET_PDEATHSIG), and in an image its parent is another.
+    """
+    import ctypes  # noqa: PLC0415
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, signal.SIGTERM)
+
+
 class Agent:
     """One session's server and what it needs to go on."""
 
@@ -470,24 +482,57 @@ class Agent:
         env["ROOST_STATUS_FILE"] = os.path.join(self.directory, "status.json")
         for name, value in self.bundle["env"].items():
             env[name] = value.replace(HERE, self.directory)
-        programs = os.path.dirname(self.bundle["argv"][0])
-        path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
-        env["PATH"] = programs + ":" + path if programs else path
         scheme, _, rest = env["JUPYTERHUB_SERVICE_URL"].partition("://")
         address, _, base = rest.partition("/")
         host = address.rpartition(":")[0]
         env["JUPYTERHUB_SERVICE_URL"] = "%s://%s:%d/%s" % (scheme, host, self.port, base)
         self.base = "/" + base
+        programs = os.path.dirname(self.bundle["argv"][0])
+        if self.bundle.get("image"):
+            self.hand_over(env, programs)
+        else:
+            path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
+            env["PATH"] = programs + ":" + path if programs else path
         return env
 
-    def command(self) -> "List[str]":
-        """Return the server's command line, behind the site's prologue if there is one."""
+    def hand_over(self, env: "Dict[str, str]", programs: str) -> None:
+        """Have Apptainer set what is ours in the image too, whatever that or the node says of it.
+
+        By variables (Apptainer's user guide, "Environment and Metadata"): arguments can be read by
+        others on the node.  The rest of the environment goes in by itself; ``HOME`` is an option.
+        """
+        ours = ["JUPYTER_RUNTIME_DIR", "BEARER_TOKEN_FILE", "ROOST_TOKEN_DIR", "ROOST_STATUS_FILE"]
+        for name in ours + list(self.bundle["env"]):
+            if name != "HOME" and not name.startswith("APPTAINER"):
+                env["APPTAINERENV_" + name] = env[name]
+        if programs:
+            env["APPTAINERENV_PREPEND_PATH"] = programs
+
+    def command(self, home: str, where: str) -> "List[str]":
+        """Return the server's command line: behind the site's prologue, and in its image, if any.
+
+        The prologue runs on the node itself: it may be what brings Apptainer.
+        """
         argv = [word.replace(HERE, self.directory) for word in self.bundle["argv"]]
-        prologue = self.bundle.get("prologue")
-        if not prologue:
+        lines = [self.bundle.get("prologue") or ""]
+        image = self.bundle.get("image")
+        if image:
+            import shlex  # noqa: PLC0415
+
+            lines.append("command -v apptainer >/dev/null || exit %d" % NO_APPTAINER)
+            if image.startswith("/"):
+                lines.append("test -e %s || exit %d" % (shlex.quote(image), NO_IMAGE))
+            options = ["--home", home, "--bind", self.directory, "--pwd", where]
+            if not (where + os.sep).startswith(home + os.sep):
+                options += ["--bind", where]
+            if self.bundle.get("gpus"):
+                options.append("--rocm" if os.path.exists("/dev/kfd") else "--nv")
+            argv = ["apptainer", "exec"] + options + [image] + argv  # noqa: RUF005
+        if not any(lines):
             return argv
         shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
-        return [shell, "-c", "set -e\n" + prologue + '\nexec "$@"', "roost"] + argv  # noqa: RUF005
+        script = "\n".join(["set -e"] + lines + ['exec "$@"'])  # noqa: RUF005
+        return [shell, "-c", script, "roost"] + argv  # noqa: RUF005
 
     def start_server(self) -> "subprocess.Popen[bytes]":
         """Start the server with its log in a file of our own."""
@@ -503,8 +548,9 @@ class Agent:
         log = os.open(self.log, flags, 0o600)
         try:
             return subprocess.Popen(
-                self.command(),
+                self.command(env["HOME"], where),
                 env=env,
+                preexec_fn=end_with_parent() if self.bundle.get("image") else None,  # noqa: PLW1509
                 cwd=where,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -705,6 +751,9 @@ class Agent:
     def how_it_ended(self, code: int, *, ready: bool) -> str:
         """Return how the server ended, in words that follow "your session's"."""
         when = "" if ready else " before it was ready"
+        if self.bundle.get("image") and not ready and code in (NO_APPTAINER, NO_IMAGE):
+            missing = "Apptainer" if code == NO_APPTAINER else "image " + self.bundle["image"]
+            return "the server could not start: there is no " + missing + " on this node"
         if code == -signal.SIGKILL and not self.end_at:
             limit = out_of_memory()
             if limit is not None:

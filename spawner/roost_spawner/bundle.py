@@ -44,8 +44,9 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         ``argv`` and ``env`` of the server, ``ports`` (first and last, or None for any), ``cwd``
         (None for the user's home), ``tokens`` by name (None if they cannot be had yet) with how
         they stand in ``token_states`` and when to ask again in ``again_in``, ``files`` by path
-        below the agent's own directory, the site's ``prologue``, and ``ends_in``, the seconds of
-        walltime that are left (None if nobody knows).
+        below the agent's own directory, the site's ``prologue``, the ``image`` that the server runs
+        in (None for none) and whether it has ``gpus``, and ``ends_in``, the seconds of walltime
+        that are left (None if nobody knows).
 
     Raises
     ------
@@ -79,6 +80,8 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         "tokens": None if handout.none else handout.tokens,
         "files": files,
         "prologue": record.prologue,
+        "image": record.image,
+        "gpus": bool(record.gpus),
         "ends_in": ends_in(record.ends_at),
     }
     return bundle if session.agent_version >= 2 else compat.for_first_agent(bundle)

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 _AGENT = re.compile(r"roost-agent/(\d{1,4})\b")
-_NEW = ("files", "prologue", "ends_in", "token_states", "again_in")
+_NEW = ("files", "prologue", "image", "gpus", "ends_in", "token_states", "again_in")
 
 # The environment is for the process's own account to read, and this part of it ends here.
 _FIRST_STEPS = """\

@@ -86,13 +86,15 @@ async def prepare(
         account=place[0],
         issuer=grant.issuer or "",
         subject=grant.subject or "",
-        python=profile.python or site.clusters[profile.cluster].python,
+        python=site.python_of(profile),
+        image=profile.image,
         workdir=profile.workdir,
         prologue=site.prologue_of(profile),
         environment=site.environment_of(profile),
         wishes={name: Wish(wish.audience, wish.scope) for name, wish in wishes.items()},
         memory_mib=selection.resources.memory_mib,
         cpus=selection.resources.cpus,
+        gpus=selection.resources.gpus,
         needs_ticket=cluster.needs_ticket,
         token_hash=digest(server_token),
         ticket_hash=digest(ticket) if ticket else "",
@@ -106,7 +108,9 @@ async def prepare(
     )
     sha256 = _pinned(host.agent_folder, engine.log)
     code = bootstrap_code(urljoin(site.hub_url, HANDOFF), record.id, sha256)
-    launcher = Launcher(python=record.python, code=code, ticket=ticket)
+    # The agent runs on the node itself, whatever the server runs in.
+    python = site.clusters[profile.cluster].python if profile.image else record.python
+    launcher = Launcher(python=python, code=code, ticket=ticket)
     return session, JobRequest(record.mark, selection.resources, launcher, profile.extras)
 
 

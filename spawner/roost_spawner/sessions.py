@@ -105,6 +105,9 @@ class Record:
     """Variables that the profile adds to the server's."""
     memory_mib: int = 0
     cpus: int = 0
+    gpus: int = 0
+    image: str | None = None
+    """Apptainer image that its server runs in."""
     share_tokens: bool = False
     """Its owner has allowed that those with whom it is shared get its access tokens."""
     tls: bool = False
