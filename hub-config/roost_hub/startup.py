@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jupyterhub.app import JupyterHub
 from jupyterhub.utils import make_ssl_context, url_path_join
 from roost_spawner.engine import shared_engine
+from roost_spawner.gauges import gauges
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from roost_spawner.sessions import Session
     from roost_spawner.site.models import Site
 
+ENGINE = "roost_engine"
+"""Where the web application's settings have the hub's engine, once Roost has begun."""
 _POLL, _AGAIN, _PATIENCE = 0.2, 2.0, 300.0
 _LAST_ANSWERS = 20.0
 """Seconds that renewals under way get when the hub ends: more than a call to the provider takes."""
@@ -76,6 +79,7 @@ async def begin(app: Any, site_file: Path) -> Engine:
     if hasattr(app.authenticator, "ask_for"):
         engine.on_change.append(lambda site: _ask_for(app.authenticator, site))
     engine.follow()
+    gauges.engine = app.tornado_application.settings[ENGINE] = engine
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):
         app.authenticator.sessions_of.append(_has_job)

@@ -32,6 +32,8 @@ class Budget:
     ) -> None:
         self._every = every
         self._clock = clock
+        self.asked = 0
+        """Questions that were asked."""
         self._left = float(BURST)
         self._at = clock()
 
@@ -52,9 +54,11 @@ class Budget:
         if self._left < questions:
             return False
         self._left -= questions
+        self.asked += questions
         return True
 
     def spend(self) -> None:
         """Note a question that was asked in any case."""
         self._refill()
         self._left = max(self._left - 1, -1)
+        self.asked += 1

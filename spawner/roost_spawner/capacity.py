@@ -68,8 +68,13 @@ class CapacityCache:
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
-    def glance(self) -> Sample | None:
+    def glance(self, age: float = 0.0) -> Sample | None:
         """Return what is known, never waiting; has it asked again if it is old.
+
+        Parameters
+        ----------
+        age
+            Seconds that it may be old for who looks, if that is more than ``max_age``.
 
         Raises
         ------
@@ -79,7 +84,8 @@ class CapacityCache:
         if (cluster := self._cluster()) is not self._of:
             # The site file was changed: what another cluster had is not what this one has.
             self._of, self._sample, self._asked_at = cluster, None, float("-inf")
-        if self._asking is None and self._old() and (self._sample is None or self._may_ask()):
+        old = time.monotonic() > self._asked_at + max(age, self._max_age())
+        if self._asking is None and old and (self._may_ask() or self._sample is None):
             self._asking = asyncio.ensure_future(self._ask(cluster))
             self._asking.add_done_callback(self._asked)
         return self._sample

@@ -17,6 +17,7 @@ from roost_hub.api import HANDLERS
 from roost_hub.configure import TEMPLATES
 from roost_spawner import sessions
 from roost_spawner.engine import _engines
+from roost_spawner.gauges import gauges
 from roost_spawner.handoff import PREFIX, SCOPE
 from roost_spawner.spawner import RoostSpawner
 from roost_spawner.starts import ledger
@@ -178,3 +179,4 @@ async def hub(tmp_path, monkeypatch):
         for engine in _engines.values():
             await engine.close()
         _engines.clear()
+        gauges.engine = None
