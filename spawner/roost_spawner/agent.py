@@ -7,8 +7,9 @@ where they are used, and annotations are strings.
 
 What it does, in this order: shows the proof (a key whose hash stands in the job's ad, or a ticket),
 takes the bundle, writes its files and tokens, starts the server, says *ready* once the server
-answers, keeps the tokens fresh, says when the walltime nears its end, tells the hub and leaves time
-to save when the node is taken back, ends the server, and reports how it ended.
+answers, keeps the tokens fresh, tells the memory in use, says when the walltime nears its end,
+tells the hub and leaves time to save when the node is taken back, ends the server, and reports how
+it ended.
 """
 
 import hashlib
@@ -36,6 +37,10 @@ GRACE = 30.0
 TO_FALL = 0.4  # in which a server that was signalled too stops to answer
 TO_END, TO_TELL = 8.0, 3.0  # of these, what the server has to end, and we to tell the hub
 WALLTIME_NOTICES = (900, 300)  # seconds before the end
+# The memory in use is told when it has changed by more than this part (and 32 MiB), no more often
+# than the second of these spans and no less often than the third, in seconds.
+USAGE_STEP = 0.05
+USAGE_FIRST, USAGE_EVERY, USAGE_AT_LEAST = 30.0, 120.0, 900.0
 LOG_LINES = 20
 OTHER_PORTS = 3  # to try when another program was faster
 MAX_ANSWER = 16 << 20
@@ -233,29 +238,33 @@ def private_directory() -> str:
     raise Refused("no place for temporary files on this node")
 
 
+def memory_cgroups(proc: str = "/proc", top: str = "/sys/fs/cgroup") -> "List[Tuple[str, bool]]":
+    """Return where the memory of this process is counted, and whether by cgroups of version 2."""
+    found = []
+    try:
+        with open(os.path.join(proc, "self", "cgroup")) as file:
+            lines = [line.strip().split(":", 2) for line in file]
+    except OSError:
+        return []
+    for _, controllers, path in lines:
+        if controllers == "":
+            found.append((top + path, True))
+        elif "memory" in controllers.split(","):
+            found.append((top + "/memory" + path, False))
+    return found
+
+
 def out_of_memory() -> "Optional[str]":
     """Return the limit in words if the kernel has killed a process of this job for it, or None."""
-    try:
-        with open("/proc/self/cgroup") as file:
-            lines = [line.strip().split(":", 2) for line in file]
-        for _, controllers, path in lines:
-            if controllers == "":
-                place, count, limit = "/sys/fs/cgroup" + path, "memory.events", "memory.max"
-            elif "memory" in controllers.split(","):
-                place = "/sys/fs/cgroup/memory" + path
-                count, limit = "memory.oom_control", "memory.limit_in_bytes"
-            else:
-                continue
-            try:
-                with open(os.path.join(place, count)) as file:
-                    killed = dict(line.split() for line in file).get("oom_kill", "0")
-            except (OSError, ValueError):
-                continue
-            if killed == "0":
-                continue
-            return memory_limit(place, limit)
-    except OSError:
-        pass
+    for place, second in memory_cgroups():
+        count = "memory.events" if second else "memory.oom_control"
+        try:
+            with open(os.path.join(place, count)) as file:
+                killed = dict(line.split() for line in file).get("oom_kill", "0")
+        except (OSError, ValueError):
+            continue
+        if killed != "0":
+            return memory_limit(place, "memory.max" if second else "memory.limit_in_bytes")
     return None
 
 
@@ -282,6 +291,80 @@ def end_with_parent() -> "Callable[[], object]":
 
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(1, signal.SIGTERM)
+
+
+def of_this_job(place: str) -> str:
+    """Return the cgroup that is the job's own, at or above a place; empty if none is known to be.
+
+    Any other may hold strangers.  Slurm's is called job_<id>, HTCondor's
+    condor_<directory>_<slot>@<host>.
+    """
+    job = "job_" + os.environ.get("SLURM_JOB_ID", "none")
+    slot = os.environ.get("_CONDOR_SLOT", "")
+    parts = place.split("/")
+    for number, name in enumerate(parts):
+        if name == job or (slot and name.startswith("condor") and ("_" + slot + "@") in name):
+            return "/".join(parts[: number + 1])
+    return ""
+
+
+def memory_used(proc: str = "/proc", top: str = "/sys/fs/cgroup") -> int:
+    """Return the memory that this session uses, in MiB; 0 if nobody knows.
+
+    What its cgroup counts, without the cache that the kernel would give back at once; else the sum
+    of what its processes have for themselves and their shares of what they have in common.
+    """
+    for place, second in memory_cgroups(proc, top):
+        own = of_this_job(place)
+        if not own:
+            continue
+        count, cache = "memory.current", "inactive_file"
+        if not second:
+            count, cache = "memory.usage_in_bytes", "total_inactive_file"
+        try:
+            with open(os.path.join(own, count)) as file:
+                used = int(file.read())
+            with open(os.path.join(own, "memory.stat")) as file:
+                used -= int(dict(line.split() for line in file).get(cache, 0))
+        except (OSError, ValueError):
+            continue
+        return max(used, 0) >> 20
+    return sum(memory_of(proc, pid) for pid in family(proc)) >> 10
+
+
+def family(proc: str) -> "List[str]":
+    """Return this process and all that descend from it."""
+    children = {}  # type: Dict[str, List[str]]
+    for pid in os.listdir(proc):
+        if not pid.isdigit():
+            continue
+        try:
+            with open(os.path.join(proc, pid, "stat"), "rb") as file:
+                # The name, in brackets, may hold anything; state and parent follow it (proc(5)).
+                parent = file.read().rpartition(b")")[2].split()[1].decode()
+        except (OSError, IndexError):
+            continue
+        children.setdefault(parent, []).append(pid)
+    found = [str(os.getpid())]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def memory_of(proc: str, pid: str) -> int:
+    """Return what a process has in memory, in KiB; of shared memory its share, if known."""
+    try:
+        with open(os.path.join(proc, pid, "smaps_rollup")) as file:  # Linux 4.14
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    try:
+        with open(os.path.join(proc, pid, "statm")) as file:
+            return int(file.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") >> 10)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 class Agent:
@@ -451,6 +534,27 @@ class Agent:
             most = max((left if left > 0 else self.life) / 8, 1.0)
             self.due = time.monotonic() + min(pause, most) * jitter()
             pause = min(2 * pause, 60.0)
+
+    def tell_usage(self) -> None:
+        """Tell the hub now and then how much memory the session uses.
+
+        HTCondor's own figure is the most that it ever was, a quarter of an hour late
+        (SHADOW_QUEUE_UPDATE_INTERVAL); Slurm's costs slurmctld a question for each job.
+        """
+        told, told_at = 0, float("-inf")
+        time.sleep(USAGE_FIRST * jitter())
+        while not self.gone:
+            used, now = memory_used(), time.monotonic()
+            news = abs(used - told) > max(32, told * USAGE_STEP) or now - told_at > USAGE_AT_LEAST
+            if used and news:
+                hub = self.hub.twin()
+                status = hub.post("usage", {"memory_mib": used}, self.token)[0]
+                hub.close()
+                if status == 200:
+                    told, told_at = used, now
+                elif 400 <= status < 500 and status != 429:
+                    return  # a hub before this call was; or the session is over, as others see too
+            time.sleep(USAGE_EVERY * jitter())
 
     # the server -------------------------------------------------------------------------------
 
@@ -742,6 +846,7 @@ class Agent:
                         import threading  # noqa: PLC0415
 
                         threading.Thread(target=self.keep_tokens, daemon=True).start()
+                        threading.Thread(target=self.tell_usage, daemon=True).start()
                         continue
             elif not self.end_at:
                 wait = min(wait, self.announce())
