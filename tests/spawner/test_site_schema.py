@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,19 @@ def test_the_shipped_file_tells_editors_where_the_schema_is():
     assert SHIPPED.startswith("# yaml-language-server: $schema=site.schema.json\n")
 
 
-@pytest.mark.parametrize("text", [GOOD, EVERYTHING, SHIPPED])
+def uncommented(text):
+    """Return the file with the settings that it shows in comments."""
+    return re.sub(r"(?m)^( *)# ( *(?:- )?[a-z_]+:.*)$", r"\1\2", text)
+
+
+def test_what_the_shipped_file_shows_in_comments_is_good():
+    site = parse_site(uncommented(SHIPPED), Path("site.yaml"))
+    assert site.announcements
+    assert site.profiles["interactive"].overflow == ("gpu",)
+    assert site.profiles["gpu"].image
+
+
+@pytest.mark.parametrize("text", [GOOD, EVERYTHING, SHIPPED, uncommented(SHIPPED)])
 def test_an_editor_takes_what_the_hub_takes(editor, text):
     parse_site(text, Path("site.yaml"))
     assert [error.message for error in editor.iter_errors(load(text))] == []

@@ -77,7 +77,8 @@ class Profile(Model):
     groups: tuple[Line, ...] = ()
     """IAM groups that may use it, with or without the first slash; everybody, if empty."""
     slot: SlotClass | None = None
-    """HTCondor: the reserved, overbooked slots (the default), or the ordinary ones."""
+    """HTCondor: the reserved, overbooked slots (the default), or the ordinary ones.  The access
+    point that Roost ships takes notebooks for reserved ones only."""
     cpus: CoresChoice | None = None
     """Cores; ``c.RoostSpawner.req_nprocs``, or 1, if left out."""
     memory: MemoryChoice | None = None
