@@ -15,6 +15,7 @@ from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
 
 from roost_hub import announcements, api, health_api, servers, startup, tokens
+from roost_hub.admin import handlers as admin
 from roost_hub.lab import lab_environment, lab_files
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     hub.custom_scopes = {**hub.get("custom_scopes", {}), **SCOPES}
     _extend(hub, "extra_user_scopes", [f"{SCOPE}!user"])
     _extend(hub, "template_paths", [str(TEMPLATES)])
-    _extend(hub, "extra_handlers", [*api.HANDLERS, *health_api.HANDLERS])
+    _extend(hub, "extra_handlers", [*api.HANDLERS, *health_api.HANDLERS, *admin.HANDLERS])
     hub.template_vars = {
         "roost_announcements": announcements.for_pages,
         "roost_servers": servers.for_pages,

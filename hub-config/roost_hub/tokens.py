@@ -49,19 +49,19 @@ class Health:
     def pieces(self) -> list[tuple[str, str]]:
         """Its pieces as a page shows them: the text, and for a time also HTML's ``datetime``."""
         return [
-            (part, "") if isinstance(part, str) else (_in_utc(part), _machine_time(part))
+            (part, "") if isinstance(part, str) else (in_utc(part), machine_time(part))
             for part in self.parts
         ]
 
 
-def _in_utc(at: float) -> str:
+def in_utc(at: float) -> str:
     """Return a time for people who may be anywhere: with the day, unless it is today."""
     given = time.gmtime(at)
     today = time.strftime("%Y-%m-%d", given) == time.strftime("%Y-%m-%d", time.gmtime())
     return time.strftime("%H:%M UTC" if today else "%Y-%m-%d %H:%M UTC", given)
 
 
-def _machine_time(at: float) -> str:
+def machine_time(at: float) -> str:
     """Return a time as HTML's ``datetime`` attribute has it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 

@@ -88,5 +88,19 @@ def show_grants(counted: Mapping[str, int], failing_since: float | None, now: fl
     _Longest.seen = max(_Longest.seen, since)
 
 
+def counted() -> dict[str, int]:
+    """Return the number of grants by state, as they were last counted."""
+    return {
+        sample.labels["state"]: int(sample.value)
+        for metric in grants.collect()
+        for sample in metric.samples
+    }
+
+
+def outage_seconds() -> float:
+    """Return for how long the grant that waits longest could not be renewed when last counted."""
+    return max(sample.value for metric in outage.collect() for sample in metric.samples)
+
+
 class _Longest:
     seen = 0.0

@@ -216,6 +216,18 @@ class Ledger:
             total=spread([start.total for start in good if start.total is not None]),
         )
 
+    def recent(self, profile: str, now: float, most: int = 10) -> list[Start]:
+        """Return the last starts whose end says something of the profile.
+
+        Not what users gave up themselves, or were not allowed.
+        """
+        said = (
+            start
+            for start in self._lately(profile, now)
+            if start.outcome in {Outcome.READY, Outcome.FAILED} and start.reason != GivenUp.CHOICE
+        )
+        return list(islice(said, most))
+
     def expected(self, profile: str, now: float | None = None) -> float | None:
         """Return the seconds from the click until ready that recent starts took; None: unknown."""
         recent = (start.total for start in self._ready(profile, now) if start.total is not None)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from roost_shepherd.errors import NeedsLogin
+from roost_shepherd.health import Health
 from roost_shepherd.shepherd import AccessToken, GrantStatus
 from roost_spawner.clusters.base import Capacity, JobRequest, JobState, JobView
 from roost_spawner.errors import ClusterUnreachable
@@ -55,6 +56,10 @@ class FakeShepherd:
     async def service_token(self, *, audience: str, scopes: Iterable[str]) -> AccessToken:
         """Return the hub's own."""
         return await self.access_token("hub", audience=audience, scopes=scopes)
+
+    def health(self) -> Health:
+        """Return that all is well."""
+        return Health(good=True, sentences=("Tokens are renewed in time.",))
 
     async def status(self, owner: str) -> GrantStatus:
         """Return a grant that is alive."""

@@ -13,6 +13,7 @@ import pytest
 from jupyterhub import scopes
 from jupyterhub.auth import DummyAuthenticator
 from roost_hub import health_api, servers
+from roost_hub.admin import handlers as admin
 from roost_hub.api import HANDLERS
 from roost_hub.configure import TEMPLATES
 from roost_spawner import sessions
@@ -142,7 +143,7 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.template_vars = {"roost_servers": servers.for_pages}
     c.JupyterHub.template_paths = [str(TEMPLATES)]
-    c.JupyterHub.extra_handlers = [*HANDLERS, *health_api.HANDLERS]
+    c.JupyterHub.extra_handlers = [*HANDLERS, *health_api.HANDLERS, *admin.HANDLERS]
     return c
 
 
