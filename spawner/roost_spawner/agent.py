@@ -592,11 +592,11 @@ class Agent:
         env["JUPYTERHUB_SERVICE_URL"] = "%s://%s:%d/%s" % (scheme, host, self.port, base)
         self.base = "/" + base
         programs = os.path.dirname(self.bundle["argv"][0])
+        env["PATH"] = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
         if self.bundle.get("image"):
             self.hand_over(env, programs)
-        else:
-            path = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
-            env["PATH"] = programs + ":" + path if programs else path
+        elif programs:
+            env["PATH"] = programs + ":" + env["PATH"]
         return env
 
     def hand_over(self, env: "Dict[str, str]", programs: str) -> None:

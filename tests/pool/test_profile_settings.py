@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.support.apptainer import PROGRAM
+
 pytestmark = pytest.mark.pool
 
 PLACES = {
@@ -20,6 +22,7 @@ PROFILE = """
     title: Tuned
     cluster: {cluster}
     {place}
+    {settings}
     cpus: 1
     memory: 1 GiB
     walltime: {walltime}
@@ -28,6 +31,15 @@ PROFILE = """
     prologue: |
       export FROM_PROLOGUE="$(id -un) in $PWD: $FROM_SITE"
       {more}
+"""
+APPTAINER, IMAGE, PYTHON = "/usr/local/bin/apptainer", "/opt/lab.sif", "/opt/jupyter/bin/python"
+IN_IMAGE = f"""image: {IMAGE}
+    python: {PYTHON}"""
+IMAGE_CELL = """
+import json, os
+names = ("APPTAINER_CONTAINER", "APPTAINER_BIND", "ROOST_STATUS_FILE", "HOME", "FROM_SITE")
+token = open(os.environ["BEARER_TOKEN_FILE"]).read()
+print(json.dumps(dict({name: os.environ[name] for name in names}, token=len(token))))
 """
 CELL = """
 import json, os
@@ -42,9 +54,11 @@ async def add_profile(testbed):
     hub = testbed.hosts["hub"]
     before = hub.read(SITE_FILE)
 
-    async def add(cluster: str, more: str = "", walltime: str = "1h") -> str:
+    async def add(cluster: str, more: str = "", walltime: str = "1h", settings: str = "") -> str:
         place = PLACES[cluster]
-        profile = PROFILE.format(cluster=cluster, place=place, more=more, walltime=walltime)
+        profile = PROFILE.format(
+            cluster=cluster, place=place, more=more, walltime=walltime, settings=settings
+        )
         hub.write(SITE_FILE, before + profile)
         await asyncio.sleep(1.2)  # the hub looks at its date once a second
         return f"tuned-{cluster}"
@@ -52,6 +66,28 @@ async def add_profile(testbed):
     yield add
     hub.write(SITE_FILE, before)
     await asyncio.sleep(1.2)
+
+
+@pytest.fixture
+def apptainer(testbed):
+    """On every node a double of Apptainer, and a file that it takes for an image."""
+    nodes = [testbed.hosts[name] for name in ("ep1", "ep2", "gpu1", "gpu2")]
+    for node in nodes:
+        node.write(APPTAINER, PROGRAM.format(python=PYTHON), mode=0o755)
+        node.write(IMAGE, "")
+    yield
+    for node in nodes:
+        node.path(APPTAINER).unlink()
+        node.path(IMAGE).unlink()
+
+
+async def refusal(user, profile):
+    """Return what a user is told whose session does not start."""
+    status, answer = await user.api("POST", "users/alice/server", body={"profile": profile})
+    if status == 202:  # the job took longer than the hub waits with its answer
+        return " ".join([event["message"] async for event in user.progress()])
+    assert status == 500
+    return json.dumps(answer)
 
 
 @pytest.mark.parametrize("cluster", ["pool", "cluster"])
@@ -103,12 +139,28 @@ async def test_a_prologue_that_fails_shows_the_user_what_it_said(person, add_pro
     alice = person("alice")
     await alice.login()
     profile = await add_profile("pool", more="echo no module of that name; exit 3")
-    body = {"profile": profile}
-    status, answer = await alice.api("POST", "users/alice/server", body=body)
-    said = json.dumps(answer)
-    if status == 202:  # the job took longer than the hub waits with its answer
-        said = " ".join([event["message"] async for event in alice.progress()])
-    else:
-        assert status == 500
+    said = await refusal(alice, profile)
     assert "no module of that name" in said
     assert "status 3 before it was ready" in said
+
+
+@pytest.mark.parametrize("cluster", ["pool", "cluster"])
+async def test_a_server_in_an_image_has_what_a_session_has(person, add_profile, apptainer, cluster):
+    alice = person("alice")
+    await alice.login()
+    await alice.start(await add_profile(cluster, settings=IN_IMAGE))
+    try:
+        seen = json.loads((await alice.run(IMAGE_CELL))[-1])
+    finally:
+        await alice.stop()
+    assert seen["APPTAINER_CONTAINER"] == IMAGE
+    assert seen["APPTAINER_BIND"].split(",")[0] == seen["ROOST_STATUS_FILE"].rpartition("/")[0]
+    assert (seen["HOME"], seen["FROM_SITE"]) == ("/home/alice", "as it's written $HOME")
+    assert seen["token"] > 100
+
+
+async def test_a_node_without_apptainer_is_named_as_the_reason(person, add_profile):
+    alice = person("alice")
+    await alice.login()
+    profile = await add_profile("pool", settings=IN_IMAGE)
+    assert "no Apptainer on this node" in await refusal(alice, profile)

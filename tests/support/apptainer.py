@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PROGRAM = """\
+PROGRAM = """\
 #!{python}
 import argparse, json, os, sys
 parser = argparse.ArgumentParser()
@@ -26,11 +26,14 @@ parser.add_argument("--rocm", action="store_true")
 parser.add_argument("image")
 parser.add_argument("command", nargs=argparse.REMAINDER)
 given = parser.parse_args()
-with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "record"), "w") as file:
-    json.dump(dict(vars(given), argv=sys.argv, pid=os.getpid()), file)
+here = os.path.dirname(os.path.abspath(__file__))
+if os.access(here, os.W_OK):
+    with open(os.path.join(here, "record"), "w") as file:
+        json.dump(dict(vars(given), argv=sys.argv, pid=os.getpid()), file)
 prefix = "APPTAINERENV_"
 env = {{n[len(prefix):]: v for n, v in os.environ.items() if n.startswith(prefix)}}
 env.update(HOME=given.home, PATH=env.pop("PREPEND_PATH", "") + ":/usr/bin:/bin")
+env.update(APPTAINER_CONTAINER=given.image, APPTAINER_BIND=",".join(given.bind))
 os.chdir(given.pwd)
 os.execvpe(given.command[0], given.command, env)
 """
@@ -43,7 +46,7 @@ class Apptainer:
         folder.mkdir()
         self.folder = folder
         self.program = folder / "apptainer"
-        self.program.write_text(_PROGRAM.format(python=sys.executable))
+        self.program.write_text(PROGRAM.format(python=sys.executable))
         self.program.chmod(0o755)
 
     @property
