@@ -180,6 +180,7 @@ def test_a_profile_takes_from_the_defaults_what_it_does_not_say(parse):
     assert (gpu.memory.default, gpu.memory.limit, gpu.cpus.default) == (3072, 8192, 2)
     assert (gpu.groups, gpu.workdir, gpu.patience) == (("/cms/gpu",), "/scratch", 60)
     assert free.groups == ()
+    assert parse(text + "    memory:\n").profiles["gpu"].memory.default == 3072  # left empty
     assert parse(text.replace("  patience: 1m\n", "")).profiles["gpu"].patience == 30
 
 

@@ -135,13 +135,13 @@ class Profile(Model):
     def over(self, defaults: Defaults) -> Profile:
         """Return the profile with what it does not say taken from the defaults.
 
-        What is written counts as said, an empty list too.  Patience is for those that have
-        somewhere to go.
+        An empty list counts as said; a setting that was left empty does not.  Patience is for those
+        that have somewhere to go.
         """
         taken = {
             name: value
             for name in Defaults.model_fields
-            if name not in self.model_fields_set
+            if (name not in self.model_fields_set or getattr(self, name) is None)
             and (value := getattr(defaults, name))
             and (name != "patience" or self.overflow)
         }
