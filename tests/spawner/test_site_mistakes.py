@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import ValidationError
 from roost_spawner.errors import SiteError
-from roost_spawner.site.loader import parse_site
+from roost_spawner.site import fit
+from roost_spawner.site.loader import _Loader, parse_site
+from roost_spawner.site.mistakes import words
+from roost_spawner.site.models import Site
+from roost_spawner.site.remarks import remarks
 
-from tests.support.sites import GOOD
+from tests.support.sites import EVERYTHING, GOOD
 
 pytestmark = pytest.mark.unit
 
@@ -119,3 +126,42 @@ def test_what_a_cluster_and_a_profile_lack_is_said_together():
         "line 21: profiles.big: 'title' is missing",
         "line 22: profiles.big.x: there is no setting 'x'",
     ]
+
+
+JUNK = [None, -1, 10**12, 1.5, True, "", "x", "\u00e9", [], [[]], ["x"], {}, {"x": 1}, {1: 2}]
+JUNK += [{"default": {}}, {"kind": "slurm"}, {"choices": []}, {"choices": [None]}]
+
+
+def places(node, at=()):
+    """Yield the way to everything below a node."""
+    steps = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    for step in steps:
+        yield (*at, step)
+        yield from places(node[step], (*at, step))
+
+
+def with_junk(content, at, junk):
+    step, *rest = at
+    copied = dict(content) if isinstance(content, dict) else list(content)
+    copied[step] = with_junk(copied[step], rest, junk) if rest else junk
+    return copied
+
+
+def test_whatever_stands_anywhere_is_taken_or_refused_in_words():
+    good = yaml.load(EVERYTHING, Loader=_Loader)
+    said = set()
+    for at in places(good):
+        for junk in JUNK:
+            try:
+                site = Site.model_validate(with_junk(good, at, junk))
+            except ValidationError as error:
+                said |= {words(detail) for detail in error.errors(include_url=False)}
+            else:
+                said |= {sentence for _, sentence in [*fit.problems(site), *remarks(site, 0)]}
+    assert len(said) > 100
+    technical = re.compile(r"\^|validation|pydantic|tuple|dict|<class|input should|valid ")
+    assert [sentence for sentence in said if technical.search(sentence)] == []
+
+
+def test_a_file_that_nests_without_end_is_no_yaml():
+    assert "this is no YAML" in refused("a: " + "[" * 2000)

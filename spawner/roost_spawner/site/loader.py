@@ -107,7 +107,7 @@ def _content(text: str, path: Path, marks: dict[Place, int]) -> tuple[Any, list[
         raise SiteError(
             _sentence(path, line, "", f"this is no YAML: {error.problem or error}")
         ) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SiteError(_sentence(path, 1, "", f"this is no YAML: {error}")) from None
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MANY = 8
 """Names that are too many to list where one of them is near."""
 _TABLE = "{given} cannot stand here; write settings below this, as name: value"
+_ONE_OF = "{given} is not allowed here; it takes {expected}"
 # By the type of pydantic's error.
 _WORDS = {
     "missing": "{name!r} is missing",
@@ -27,6 +28,10 @@ _WORDS = {
     "string_too_short": "this must not be empty",
     "string_too_long": "this has {length} characters; up to {max_length} are allowed",
     "string_type": "{given} is not text; put it in quotes",
+    "literal_error": _ONE_OF,
+    "enum": _ONE_OF,
+    "path_type": "{given} is no path; put it in quotes",
+    "invalid_key": "{given} is not text; put it in quotes",
     "tuple_type": "{given} is no list; write one, such as [a, b]",
     "dict_type": _TABLE,
     "model_type": _TABLE,
