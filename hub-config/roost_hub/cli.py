@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     match arguments.command:
         case "check":
-            return site_cli.check(arguments.site)
+            return site_cli.check(arguments)
         case "schema":
             return site_cli.schema()
         case _:

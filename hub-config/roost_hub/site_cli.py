@@ -28,6 +28,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "say whether a site file is good, and where not"
     check = commands.add_parser("check", help=text, description=text)
     check.add_argument("site", type=Path, help="the site file, such as /etc/roost/site.yaml")
+    check.add_argument(
+        "--live",
+        action="store_true",
+        help="ask the clusters and the identity provider whether every profile could ever start",
+    )
+    check.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="for --live: the hub's jupyterhub_config.py; /etc/roost/jupyterhub_config.py if there",
+    )
+    check.add_argument("--user", metavar="NAME", help="for --live: whose tokens are tried as well")
     text = "print the site file's JSON Schema, for editors"
     commands.add_parser("schema", help=text, description=text)
 
@@ -38,8 +50,9 @@ def schema() -> int:
     return 0
 
 
-def check(path: Path) -> int:
+def check(arguments: argparse.Namespace) -> int:
     """Say whether a site file is good; return the exit status."""
+    path: Path = arguments.site
     try:
         site, remarks = inspect_site(path)
     except SiteError as error:
@@ -52,7 +65,19 @@ def check(path: Path) -> int:
         sys.stdout.write(_NOTE)
     for remark in remarks:
         sys.stderr.write(f"{remark} (it is allowed; is it meant?)\n")
-    return 0
+    return _live(path, site, arguments) if arguments.live else 0
+
+
+def _live(path: Path, site: Site, arguments: argparse.Namespace) -> int:
+    from roost_hub.live import check, verdicts  # noqa: PLC0415 - a second, for those who want it
+
+    try:
+        found = check.findings(path, site, config=arguments.config, user=arguments.user)
+    except check.Unusable as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"\n{table(verdicts.HEADINGS, verdicts.rows(found))}")
+    return 1 if any(finding.verdict is verdicts.Verdict.BAD for finding in found) else 0
 
 
 def overview(site: Site) -> list[tuple[str, ...]]:

@@ -210,6 +210,16 @@ class Capacity:
         return self.pools.get(getattr(wanted, self.by) or "")
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the scheduler's rules make of a wish, apart from what there is room for."""
+
+    problems: tuple[str, ...] = ()
+    """Why it would be refused, in sentences."""
+    unchecked: tuple[str, ...] = ()
+    """What shows at a submit only, in sentences."""
+
+
 class Cluster(Protocol):
     """One batch system, reached with the tokens of those on whose behalf we act.
 
@@ -264,6 +274,16 @@ class Cluster(Protocol):
 
     async def capacity(self) -> Capacity:
         """Return what is free."""
+        ...
+
+    async def judge(
+        self, wanted: Resources, extras: Mapping[str, str], *, token: str | None = None
+    ) -> Judgement:
+        """Return what a submit of this would meet with, as far as can be told without one.
+
+        As the watcher; or as the user whose `token` for submits is given, which tells besides
+        whether the cluster takes it.
+        """
         ...
 
     async def close(self) -> None:

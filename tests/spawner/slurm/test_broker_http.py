@@ -8,12 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from roost_authenticator.errors import NotMapped
 from roost_shepherd.errors import NeedsLogin, ProviderUnreachable, TokenInvalid
-from roost_spawner.clusters.base import JobRequest, JobState, Launcher, Resources, Room
+from roost_spawner.clusters.base import (
+    JobRequest,
+    JobState,
+    Judgement,
+    Launcher,
+    Resources,
+    Room,
+)
 from roost_spawner.clusters.slurm import submit
 from roost_spawner.clusters.slurm.broker import config as settings
 from roost_spawner.clusters.slurm.broker.accounts import Accounts
@@ -292,6 +300,30 @@ async def test_capacity_counts_only_usable_nodes_and_only_offered_partitions(cli
     assert pools["gpu"].free_rooms == (Room(1, 6, 1000, 1),)
     assert (pools["gpu"].max_walltime_s, pools["gpu"].problem) == (36000, "")
     assert (pools["cpu"].total, pools["cpu"].problem) == (0, "Slurm has no partition cpu.")
+
+
+async def test_what_a_submit_would_meet_is_told_without_one(client, slurm):
+    good = Resources(1, 512, 3600, partition="gpu")
+    assert await client.judge(good, {}) == Judgement()
+    assert await client.judge(good, {}, token=f"alice:{ALL}") == Judgement()
+    (said,) = (await client.judge(replace(good, partition="night"), {})).problems
+    assert "allowed here is one of gpu, cpu" in said
+    (said,) = (await client.judge(replace(good, walltime_s=99 * 3600), {})).problems
+    assert "from 1 to 600 ([limits] of the broker)" in said
+    assert slurm.all == {}
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("alice:compute.read", "compute.create"),
+        (f"stranger:{ALL}", "not mapped"),
+        ("bad", "The token is for"),
+    ],
+)
+async def test_who_could_not_submit_is_told_so_when_they_check(client, token, words):
+    with pytest.raises(NotAuthorized, match=words):
+        await client.judge(Resources(1, 512, 3600, partition="gpu"), {}, token=token)
 
 
 async def test_watching_shows_this_hubs_notebooks_only(client, slurm):

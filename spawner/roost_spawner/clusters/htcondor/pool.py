@@ -8,7 +8,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.base import JobState
+from roost_spawner.clusters.base import JobState, Judgement
 from roost_spawner.clusters.htcondor import capacity, explain, states, submit
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.explain import Explanation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from roost_spawner.clusters.base import Capacity, JobId, JobRequest, JobView
+    from roost_spawner.clusters.base import Capacity, JobId, JobRequest, JobView, Resources
 
 _JOB_ID = re.compile(r"(?P<cluster>\d+)\.(?P<proc>\d+)")
 _HUB_ID = re.compile(r"[A-Za-z0-9._-]+")
@@ -231,6 +231,30 @@ class HTCondorPool:
         if any(job.state is JobState.QUEUED for job in jobs):
             ends = {}
         return capacity.capacity(slots, ends)
+
+    async def judge(
+        self,
+        wanted: Resources,  # noqa: ARG002 - the protocol's
+        extras: Mapping[str, str],
+        *,
+        token: str | None = None,
+    ) -> Judgement:
+        """Return what cannot be told: an access point tests its requirements at a submit only.
+
+        With a user's token, the access point is asked for nothing as that user.
+        """
+        if token is not None:
+            await self._schedd_call(
+                "see its queue",
+                "jobs",
+                token=token,
+                constraint="false",
+                projection=["ClusterId"],
+            )
+        unchecked = ["The limits that the access point sets show at a submit only."]
+        if extras:
+            unchecked.append(f"What HTCondor makes of {', '.join(extras)} shows at a submit only.")
+        return Judgement(unchecked=tuple(unchecked))
 
     async def close(self) -> None:
         """End the worker process."""

@@ -13,7 +13,7 @@ from roost_shepherd.errors import ShepherdError
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
 
-from roost_spawner.clusters.base import Capacity, JobState
+from roost_spawner.clusters.base import Capacity, JobState, Judgement
 from roost_spawner.clusters.slurm import capacity, reasons, states, submit
 from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from roost_spawner.clusters.base import JobId, JobRequest, JobView
+    from roost_spawner.clusters.base import JobId, JobRequest, JobView, Resources
 
 _MAX_ANSWER = 64 * 1024 * 1024  # thousands of sessions, some 500 bytes each
 _MAX_CLIENTS = 64
@@ -151,6 +151,15 @@ class SlurmBroker:
                 f"The broker of {self.name} does not tell its capacity.", detail="no partitions"
             )
         return Capacity({name: capacity.pool(name, record) for name, record in found.items()})
+
+    async def judge(
+        self, wanted: Resources, extras: Mapping[str, str], *, token: str | None = None
+    ) -> Judgement:
+        """Return what the broker's lists and Slurm's rules say; nothing is submitted."""
+        body = submit.wish(wanted, extras)
+        shown = token or await self._token()
+        answer = await self._call("POST", "/v1/check", shown, body=body) or {}
+        return Judgement(tuple(answer.get("problems", ())), tuple(answer.get("unchecked", ())))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -10,17 +10,29 @@ from roost_spawner.clusters.slurm import options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roost_spawner.clusters.base import JobRequest, Launcher
+    from roost_spawner.clusters.base import JobRequest, Launcher, Resources
 
 _END = "ROOST_END"
 
 
 def payload(request: JobRequest) -> dict[str, Any]:
     """Return the body of ``POST /v1/jobs``; what is not asked for is left out."""
-    wanted = request.resources
-    body: dict[str, Any] = {
+    return {
         "script": script(request.launcher),
         "mark": request.mark,
+        **wish(request.resources, request.extras),
+    }
+
+
+def wish(wanted: Resources, extras: Mapping[str, str]) -> dict[str, Any]:
+    """Return the part of it that says what a job asks for: the body of ``POST /v1/check``.
+
+    Raises
+    ------
+    ValueError
+        If options are wrong; the site file was checked for that.
+    """
+    body: dict[str, Any] = {
         "partition": wanted.partition,
         "cpus": wanted.cpus,
         "memory_mib": wanted.memory_mib,
@@ -32,10 +44,10 @@ def payload(request: JobRequest) -> dict[str, Any]:
         "constraint": wanted.constraint,
         "reservation": wanted.reservation,
     }
-    if request.extras:
-        if problem := extras_problem(request.extras):
+    if extras:
+        if problem := extras_problem(extras):
             raise ValueError(problem)
-        body["options"] = dict(request.extras)
+        body["options"] = dict(extras)
     return {name: value for name, value in body.items() if value is not None}
 
 

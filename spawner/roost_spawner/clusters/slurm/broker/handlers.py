@@ -155,6 +155,15 @@ class CapacityHandler(BaseHandler):
         self.write({"partitions": await self.broker.capacity(caller)})
 
 
+class CheckHandler(BaseHandler):
+    """``POST /v1/check``."""
+
+    async def post(self) -> None:
+        """Say what would become of a submit."""
+        caller = await self.caller()
+        self.write(await self.broker.check(caller, self.body()))
+
+
 class NotFoundHandler(BaseHandler):
     """Everything else."""
 
@@ -184,6 +193,7 @@ def application(broker: Broker) -> web.Application:
             (r"/v1/jobs", JobsHandler, given),
             (r"/v1/jobs/([^/]+)", JobHandler, given),
             (r"/v1/capacity", CapacityHandler, given),
+            (r"/v1/check", CheckHandler, given),
         ],
         default_handler_class=NotFoundHandler,
         default_handler_args=given,

@@ -10,7 +10,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.slurm.broker import capacity, tokens, views, wishes
+from roost_spawner.clusters.slurm.broker import capacity, rules, tokens, views, wishes
 from roost_spawner.clusters.slurm.broker.cancels import Cancels
 from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
@@ -220,6 +220,42 @@ class Broker:
         return capacity.capacity(
             nodes, partitions=self._config.limits.partitions, facts=facts, jobs=jobs
         )
+
+    async def check(self, caller: Caller, body: object) -> dict[str, list[str]]:
+        """Say what would become of a submit, apart from what is free; nothing is submitted.
+
+        Parameters
+        ----------
+        caller
+            A watcher, or somebody who may submit.
+        body
+            As for a submit, without script and mark.
+
+        Returns
+        -------
+        dict
+            Sentences: ``problems``, with which it would be refused, and what is ``unchecked``.
+        """
+        if self._config.watcher(caller.issuer, caller.subject) is None:
+            caller.require(tokens.SUBMIT)
+            await self._owner(caller, "check")
+        else:
+            caller.require(tokens.READ)
+        try:
+            wish = wishes.read(wishes.of_nobody(body), self._config.limits)
+        except BadRequest as error:
+            return {"problems": [error.sentence], "unchecked": []}
+        _, facts = await self._partitions.recent(_CAPACITY_AGE)
+        named = (fact for fact in facts if fact.get("name") == wish.partition)
+        reader = self._config.slurm.reader
+        reservations = await self._slurm.reservations(reader) if wish.reservation else []
+        found = rules.problems(
+            wish,
+            fact=next(named, {}),
+            nodes=await self._nodes.rows(),
+            reservations=reservations,
+        )
+        return {"problems": list(found), "unchecked": list(rules.unchecked(wish))}
 
     async def _owner(self, caller: Caller, action: str) -> Account:
         """Return the account that the caller acts as; a watcher acts as nobody."""

@@ -1,4 +1,4 @@
-"""A small client of slurmrestd: seven calls, one account per call, and a time limit on each.
+"""A small client of slurmrestd: eight calls, one account per call, and a time limit on each.
 
 Sources: Slurm's REST API reference and ``slurmrestd(8)``.
 """
@@ -204,6 +204,10 @@ class SlurmRest:
     async def partitions(self, account: str) -> list[dict[str, Any]]:
         """Return all partitions."""
         return _records(await self._call("GET", "partitions/", account=account), "partitions")
+
+    async def reservations(self, account: str) -> list[dict[str, Any]]:
+        """Return all reservations."""
+        return _records(await self._call("GET", "reservations/", account=account), "reservations")
 
     async def ping(self, account: str) -> str:
         """Ask whether slurmctld answers; return the API version in use."""

@@ -104,6 +104,15 @@ def read(body: object, limits: Limits) -> Wish:
     )
 
 
+def of_nobody(body: object) -> object:
+    """Return a body without script and mark as that of a job that does nothing."""
+    return (
+        {**body, "script": "#!/bin/sh\n", "mark": "nobody/nothing-at-all"}
+        if isinstance(body, dict)
+        else body
+    )
+
+
 def _number(body: Mapping[str, Any], name: str, least: int, most: int) -> int:
     value = body.get(name, 0 if name == "gpus" else None)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
