@@ -110,6 +110,7 @@ class Card:
             "level": self.level,
             "words": dict(self.words),
             "can": list(self.can),
+            "ends_at": self.ends_at,
             "status": self.status,
         }
 
@@ -120,12 +121,13 @@ def card(server: Server, now: float) -> Card:
     state, level = _state(server)
     over = bool(status.get("over"))
     end = server.last_end if not server.ready and server.pending != "spawn" else None
-    ends_at = status.get("ends_at")
+    # What is being ended has not the time any more that its walltime would leave it.
+    ends_at = None if over or status.get("state") == "evicting" else status.get("ends_at")
     words = {
         "state": state,
         "profile": server.profile,
         "place": _place(status),
-        "left": "" if over or not ends_at else _left(ends_at - now),
+        "left": _left(ends_at - now) if ends_at else "",
         "memory": "" if over else _memory(status.get("memory"), now),
         "tokens": "" if over else _tokens(status.get("tokens") or {}),
         "notice": _notice(server, now),
@@ -137,7 +139,7 @@ def card(server: Server, now: float) -> Card:
         level=level,
         words=words,
         can=_can(server),
-        ends_at=None if over else ends_at,
+        ends_at=ends_at,
         status=server.status,
     )
 

@@ -107,6 +107,7 @@ def test_an_eviction_and_a_scheduler_that_is_away_are_warned_of():
     why = "This node is needed for other work: your session ends in 22 s. Save your work now."
     ending = card(running(state="evicting", why=why), NOW)
     assert (ending.level, ending.words["notice"]) == ("danger", why)
+    assert ending.words["left"] == ""  # the walltime does not count any more
     away = running(state="unreachable", reachable=False)
     told = "Cluster pool does not answer. Your server two goes on without it."
     assert words(away, "notice") == told
