@@ -63,6 +63,8 @@ def findings(
         If the configuration cannot be used.
     """
     path = config or (CONFIG if CONFIG.exists() else None)
+    if path is None and user is not None:
+        raise Unusable("--user needs --config: tokens are in the hub's vault.")
     if path is None:
         return asyncio.run(_all(site_file, site, Config(), None, user))
     settings = load(path)
@@ -104,18 +106,18 @@ async def _all(
     user: str | None,
 ) -> list[Finding]:
     tried: dict[str, list[Ask]] = {}
-    findings: list[Finding] = []
+    wrong: list[Finding] = []
     for name in site.profiles:
         try:
             tried[name] = list(asks(site, name, _defaults(settings)))
         except RoostError as error:
             said = f"{error.sentence} ({error.detail})"
-            findings.append(Finding(f"profile {name}", Verdict.BAD, said))
+            wrong.append(Finding(f"profile {name}", Verdict.BAD, said))
     with tempfile.TemporaryDirectory(prefix="roost-check-") as folder:
         shepherd = _of_its_own(authenticator, folder)
         engine = Engine(site_file, shepherd, _quiet())
         try:
-            return findings + await _ask(engine, site, tried, authenticator, user)
+            return wrong + await _ask(engine, site, tried, authenticator, user)
         finally:
             await engine.close()
             await shepherd.stop()
@@ -161,13 +163,13 @@ async def _ask(
     who = asyncio.create_task(_in_time(person()))
     names = list(site.clusters)
     seen = dict(zip(names, await asyncio.gather(*map(cluster, names)), strict=True))
-    findings = await who
-    for found in seen.values():
-        findings += found.findings
+    rows = await who
+    for its in seen.values():
+        rows += its.findings
     for name, wishes in tried.items():
         its = seen[site.profiles[name].cluster]
-        findings += of_profile(name, wishes, its.capacity, its.judgements)
-    return findings
+        rows += of_profile(name, wishes, its.capacity, its.judgements)
+    return rows
 
 
 async def _in_time(asking: Awaitable[list[Finding]]) -> list[Finding]:
