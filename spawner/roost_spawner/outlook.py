@@ -193,17 +193,14 @@ def _occupied(pool: Pool, wanted: Resources) -> str:
 def _unless(waiting: int) -> str:
     if not waiting:
         return _NOW
-    return f"Starts now, unless {_jobs(waiting)} already waiting take the place."
+    whose = "the job that waits" if waiting == 1 else f"one of the {waiting} jobs that wait"
+    return f"Starts now, unless the place goes to {whose}."
 
 
 def _waiting(waiting: int) -> str:
     if not waiting:
         return ""
-    return f" {_jobs(waiting)} {'waits' if waiting == 1 else 'wait'} for it."
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job{'' if number == 1 else 's'}"
+    return " 1 job waits for it." if waiting == 1 else f" {waiting} jobs wait for it."
 
 
 def _free(pool: Pool, wanted: Resources) -> tuple[str, ...]:

@@ -45,7 +45,13 @@ def nodes(*free_rooms, **more):
         (
             nodes(Room(1, 4, GIB), waiting=3),
             wanted(4),
-            "Starts now, unless 3 jobs already waiting take the place.",
+            "Starts now, unless the place goes to one of the 3 jobs that wait.",
+            ("4 of 80 cores free",),
+        ),
+        (
+            nodes(Room(1, 4, GIB), waiting=1),
+            wanted(4),
+            "Starts now, unless the place goes to the job that waits.",
             ("4 of 80 cores free",),
         ),
         # Of a broker that tells sums only.
