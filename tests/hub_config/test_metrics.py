@@ -6,10 +6,12 @@ The rules are those of prometheus.io, "Metric and label naming", and of ``promto
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from roost_hub import startup
 from roost_shepherd.metrics import show_grants
@@ -19,8 +21,10 @@ from roost_spawner.starts import REASONS, Phase
 
 pytestmark = pytest.mark.hub
 
-REFERENCE = Path(__file__).parents[2] / "docs/reference/metrics.md"
-DASHBOARD = Path(__file__).parents[2] / "hub-config/grafana/roost.json"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs/reference/metrics.md"
+MONITORING = ROOT / "docs/how-to/monitoring.md"
+DASHBOARD = ROOT / "hub-config/grafana/roost.json"
 HERE = {"profile": "interactive", "cluster": "pool"}
 NO_BASE_UNIT = re.compile(
     r"_(ms|milliseconds|minutes?|hours?|days?|kb|mb|gb|kib|mib|gib|percent)(_|$)"
@@ -161,3 +165,31 @@ async def test_the_reference_page_says_what_there_is(scrape, engine):
     assert sorted(line for line in lines if line.startswith("| `roost_")) == there, "\n".join(
         ["docs/reference/metrics.md should have:", *there]
     )
+
+
+def asked_for(expression):
+    """Return the metrics of ours that a PromQL expression names, as families are named."""
+    names = set(re.findall(r"\broost_[a-z0-9_]+", expression))
+    return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names}
+
+
+async def test_the_dashboard_asks_for_what_there_is(scrape, engine):
+    await engine.capacity("pool").look(1)
+    board = json.loads(DASHBOARD.read_text())
+    targets = [target for panel in board["panels"] for target in panel.get("targets", ())]
+    queries = [one["definition"] for one in board["templating"]["list"] if "definition" in one]
+    families = await scrape()
+    for expression in [*(target["expr"] for target in targets), *queries]:
+        assert asked_for(expression), expression
+        assert asked_for(expression) <= set(families), expression
+    assert {target["datasource"]["uid"] for target in targets} == {"${datasource}"}
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+async def test_the_alerts_of_the_documentation_ask_for_what_there_is(scrape, engine):
+    blocks = re.findall(r"```yaml\n(.*?)```", MONITORING.read_text(), re.DOTALL)
+    (rules,) = (yaml.safe_load(block) for block in blocks if "alert:" in block)
+    families = set(await scrape())
+    for rule in rules["groups"][0]["rules"]:
+        assert asked_for(rule["expr"]), rule["alert"]
+        assert asked_for(rule["expr"]) <= families, rule["alert"]
