@@ -49,8 +49,8 @@ def _tokens(tokens: Mapping[str, Any]) -> Iterator[Problem]:
 def _cluster(cluster: Mapping[str, Any]) -> Iterator[Problem]:
     name, sessions = cluster["name"], cluster["sessions"]
     if cluster["away_since"] is not None:
-        kept = f"Its {sessions} session{'s' if sessions > 1 else ''} go on." if sessions else ""
-        said = [text for text in (cluster["problem"], kept) if text]
+        kept = "Its session goes on." if sessions == 1 else f"Its {sessions} sessions go on."
+        said = [text for text in (cluster["problem"], kept if sessions else "") if text]
         since = cluster["away_since"]
         yield _problem("danger", f"Cluster {name} has not answered since ", since, ".", said=said)
         return
