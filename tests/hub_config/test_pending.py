@@ -28,6 +28,19 @@ async def test_each_piece_of_news_comes_with_the_times_of_the_steps_before_it(hu
     assert abs(told[-1]["now"] - times["ready_at"]) < 30
 
 
+async def test_the_next_start_of_a_profile_says_how_long_the_ones_before_took(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert all("usual" not in event or event["usual"] is None for event in await hub.progress())
+    assert (await hub.settled())["ready"]
+    took = session.record.ready_at - session.record.asked_at
+    await hub.fetch("DELETE", "api/users/alice/server")
+    assert await hub.settled() is None
+    await hub.spawn()
+    told = [event["usual"] for event in await hub.progress() if "usual" in event]
+    assert told[0] == pytest.approx(took)
+
+
 async def test_a_restarted_hub_tells_the_same_times(hub):
     session = await hub.submitted()
     before = (session.record.asked_at, session.record.queued_at)
