@@ -333,6 +333,10 @@ class IAMOAuthenticator(IAMSettings):
             )
         return unavailable(error)
 
+    def not_allowed_page(self) -> web.HTTPError:
+        """Return the page for somebody who has an account and is not let in."""
+        return pages.not_allowed(self.custom_403_message, contact=self.contact).error()
+
     def waiting_page(
         self,
         error: AupRequired | AccountSuspended,

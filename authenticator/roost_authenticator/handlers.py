@@ -80,6 +80,14 @@ class IAMCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
     # What the provider granted, between its verification and the user being let in.
     pending_grant: Any = None
 
+    async def get(self) -> None:
+        """Let the user in, or say who is not."""
+        self.check_arguments()
+        user = await self.login_user()
+        if user is None:
+            raise self.authenticator.not_allowed_page()
+        self.redirect(self.get_next_url(user))
+
     def check_arguments(self) -> None:
         """Check whose answer this is, then what upstream checks."""
         issuer = self.get_argument("iss", "")

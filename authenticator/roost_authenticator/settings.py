@@ -117,6 +117,10 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         login = _PROFILE_SCOPES.get(Profile(self.token_profile), BASE_SCOPES)
         return [*login, *self.cluster_scopes]
 
+    @default("custom_403_message")
+    def _default_custom_403_message(self) -> str:
+        return "You have an account here, but no group of yours may use this hub."
+
     @default("basic_auth")
     def _default_basic_auth(self) -> bool:
         return True  # as the shepherd does it; RFC 6749, section 2.3.1, prefers it

@@ -122,9 +122,10 @@ async def test_an_unreadable_map_file_is_no_ones_fault_but_the_admins(world):
 async def test_where_the_site_names_groups_only_those_are_let_in_and_leave_no_grant(world):
     async with world.hub(allowed_groups={"/roost/admins"}) as hub:
         await log_in(hub, world, CAROL)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(Refused, match="no group of yours may use this hub") as caught:
             await log_in(hub, world, ALICE)
         assert caught.value.status == 403
+        assert "helpdesk@roost.test" in caught.value.said
         assert (await hub.authenticator.shepherd.status("alice")).state == "none"
 
 

@@ -1,7 +1,7 @@
 // JupyterLab loads this as a federated extension: an object with `init` and `get`.  Written by
 // hand, so that there is nothing to build.
 (() => {
-  const RETRY = 60000; // ms; the browser itself retries a stream that broke off
+  const SOON = 2000, SELDOM = 60000; // ms; the browser itself retries a stream that broke off
   const SILENCE = 60000; // ms; the hub repeats itself every 20 s, and the proxy hides that it is gone
 
   function url(config) {
@@ -12,20 +12,22 @@
   }
 
   const said = new Set();
+  let pause = SOON;
 
   function listen(app, config) {
     const stream = new EventSource(url(config));
     let silence;
-    const again = (pause) => {
+    const again = (after) => {
       clearTimeout(silence);
       silence = setTimeout(() => {
         stream.close();
         listen(app, config);
-      }, pause);
+      }, after);
     };
     again(SILENCE);
     stream.onmessage = (event) => {
       const status = JSON.parse(event.data);
+      pause = SOON;
       again(SILENCE);
       for (const notice of status.notices) {
         if (said.has(notice.message)) continue;
@@ -45,8 +47,10 @@
       }
     };
     stream.onerror = () => {
-      // Closed for good: refused, or the hub is another one.  Ask again, but seldom.
-      if (stream.readyState === EventSource.CLOSED) again(RETRY);
+      // Closed for good: the hub is just starting, or refuses.  Ask again, more and more seldom.
+      if (stream.readyState !== EventSource.CLOSED) return;
+      again(pause);
+      pause = Math.min(2 * pause, SELDOM);
     };
   }
 
