@@ -31,7 +31,8 @@ async def test_each_piece_of_news_comes_with_the_times_of_the_steps_before_it(hu
 async def test_the_next_start_of_a_profile_says_how_long_the_ones_before_took(hub):
     hub.pool.run_for_real = True
     session = await hub.spawn()
-    assert all("usual" not in event or event["usual"] is None for event in await hub.progress())
+    first = [event["usual"] for event in await hub.progress() if "usual" in event]
+    assert first[0] is None
     assert (await hub.settled())["ready"]
     took = session.record.ready_at - session.record.asked_at
     await hub.fetch("DELETE", "api/users/alice/server")
