@@ -28,6 +28,8 @@ MOST = 5000
 """Starts of one profile that are remembered."""
 RECENT = 50
 """Starts that say how long the next one will take: older ones tell of another load."""
+SOUGHT = 200
+"""Starts among which such are sought: asked for each card of each page."""
 NOTICEABLE = 5.0
 """Seconds in the queue from which on somebody has waited: less is the scheduler's own cycle."""
 
@@ -139,8 +141,9 @@ def spread(seconds: Sequence[float]) -> Spread | None:
     """Return the spread of durations; None of none."""
     if not seconds:
         return None
-    nearest = math.ceil(0.95 * len(seconds)) - 1
-    return Spread(len(seconds), statistics.median(seconds), sorted(seconds)[nearest])
+    ordered = sorted(seconds)
+    nearest = math.ceil(0.95 * len(ordered)) - 1
+    return Spread(len(ordered), statistics.median(ordered), ordered[nearest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +194,9 @@ class Ledger:
         return tuple(self._starts)
 
     def _lately(self, profile: str, now: float) -> Iterator[Start]:
-        """Yield the starts within the window, the newest first."""
-        for start in reversed(self._starts.get(profile, ())):
-            if start.at > now - WINDOW:
-                yield start
+        """Return the starts within the window, the newest first."""
+        since = now - WINDOW
+        return (start for start in reversed(self._starts.get(profile, ())) if start.at > since)
 
     def summary(self, profile: str, now: float) -> Summary:
         """Return how the starts of a profile went (`now`: seconds since the epoch)."""
@@ -242,7 +244,8 @@ class Ledger:
         return _median(wait for wait in waits if wait >= NOTICEABLE)
 
     def _ready(self, profile: str, now: float | None) -> Iterator[Start]:
-        for start in self._lately(profile, time.time() if now is None else now):
+        lately = self._lately(profile, time.time() if now is None else now)
+        for start in islice(lately, SOUGHT):
             if start.outcome is Outcome.READY:
                 yield start
 
