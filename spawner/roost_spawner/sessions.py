@@ -112,6 +112,12 @@ class Record:
     """Its owner has allowed that those with whom it is shared get its access tokens."""
     tls: bool = False
     """Its server speaks internal TLS; a hub that turns it on later finds older ones without."""
+    asked_profile: str = ""
+    """What its owner chose, if another profile's session took its place."""
+    overflow: tuple[str, ...] = ()
+    """Profiles that are tried if it does not start."""
+    standby: bool = False
+    """Submitted while another waits: it becomes the server, or goes."""
     asked_at: float = 0.0
     """When its owner asked for it, in seconds since the epoch, as the next four; 0: not yet."""
     queued_at: float = 0.0
@@ -132,6 +138,11 @@ class Record:
     def ended(self) -> bool:
         """Whether the scheduler confirmed the end, or there never was a job."""
         return self.state is SessionState.ENDED
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether another may become the server in its place."""
+        return bool(self.overflow) and not (self.started or self.ready or self.left)
 
     def rightful(self, view: JobView) -> bool:
         """Whether a job is the one that this session submitted: a copied mark is nobody's.
@@ -155,8 +166,14 @@ class Record:
         known = {item.name for item in fields(cls)}
         values = {name: value for name, value in state.items() if name in known}
         values["state"] = SessionState(values.get("state", SessionState.UNKNOWN))
+        values["overflow"] = tuple(values.get("overflow", ()))
         values["wishes"] = {name: Wish(**wish) for name, wish in values.get("wishes", {}).items()}
         return cls(**values)
+
+    def taken_up(self) -> Record:
+        """Return it as a hub that was restarted goes on: what was not yet the server never is."""
+        gone = self.left or self.standby
+        return replace(self, left=True, over=True) if gone and not self.ended else self
 
 
 def stamped(record: Record, now: float) -> Record:

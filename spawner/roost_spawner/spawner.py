@@ -15,18 +15,17 @@ from urllib.parse import urlsplit
 
 from batchspawner import BatchSpawnerBase
 from jupyterhub.utils import url_path_join
-from roost_shepherd.errors import ShepherdError
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
 from roost_spawner import bookkeeping, choice, handoff, launch, sharing
+from roost_spawner.attempts import Attempts
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens, withheld
 from roost_spawner.engine import Engine, build_cluster, shared_engine
-from roost_spawner.errors import ChoiceRefused, ClusterError, ClusterUnreachable, RoostError
+from roost_spawner.errors import ChoiceRefused, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
-from roost_spawner.options import REQ_TRAITS, Selection, flatten, resolve
-from roost_spawner.proof import digest
+from roost_spawner.options import REQ_TRAITS, flatten, resolve
 from roost_spawner.sessions import Record, Session, SessionState, registry
 from roost_spawner.start_failed import StartFailed
 from roost_spawner.starts import GivenUp, ledger
@@ -35,6 +34,7 @@ from roost_spawner.status import times_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from roost_shepherd.errors import ShepherdError
     from roost_shepherd.shepherd import Shepherd
 
     from roost_spawner.clusters.base import JobView
@@ -87,7 +87,6 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     )
     build_cluster = staticmethod(build_cluster)
 
-    _selection: Selection | None = None
     _session: Session | None = None
     _waiting: Session | None = None
     """A session whose job waits in the queue since before the hub was restarted."""
@@ -170,7 +169,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         try:
             return await choice.show_form(self)
         except RoostError as error:
-            raise self._failure(error, "site", 503) from None
+            raise self.failure(error, "site", 503) from None
 
     def _from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         options = flatten(form)
@@ -184,25 +183,26 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     def choose(self, options: dict[str, Any]) -> None:
         """Validate a user's choice, wherever it came from."""
         try:
-            self._selection = resolve(self.engine.site, self.groups(), options, self.defaults())
+            resolve(self.engine.site, self.groups(), options, self.defaults())
         except ChoiceRefused as error:
-            self._refused(GivenUp.CHOICE, str(options.get("profile", "")))
-            raise self._failure(error, "choice", 400) from None
+            self.refused(GivenUp.CHOICE, str(options.get("profile", "")))
+            raise self.failure(error, "choice", 400) from None
         except RoostError as error:
-            raise self._failure(error, "choice", 400) from None
+            raise self.failure(error, "choice", 400) from None
 
-    def _refused(self, reason: GivenUp, profile: str) -> None:
+    def refused(self, reason: GivenUp, profile: str) -> None:
         """Count a start that never became a session; under its profile, if there is such a one."""
         found = self.engine.site.profiles.get(profile)
         bookkeeping.refused(profile if found else "", found.cluster if found else "", reason)
 
-    def _failure(
+    def failure(
         self,
         error: RoostError | ShepherdError,
         reason: str,
         status: int,
         session: Session | None = None,
     ) -> StartFailed:
+        """Return why a start has failed, as the user and the log are told."""
         detail = getattr(error, "detail", "")
         record = session.record if session is not None else None
         return StartFailed(
@@ -214,71 +214,24 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     async def start(self) -> tuple[str, int]:
         """Submit the session's job, or go on with one that waits, until its server answers."""
         self._began = time.monotonic()
-        session = await self._go_on() or await self._begin()
-        await session.until(lambda record: record.ready or record.over)
-        return await self._address(session)
+        return await self._address(await Attempts(self).come_up())
 
-    async def _go_on(self) -> Session | None:
-        """Take up the session that waits; None if there is none, or it never had a job."""
-        session, self._waiting = self._waiting, None
-        if session is None:
-            return None
+    def take(self, session: Session) -> None:
+        """Have a session be the server from now on."""
         self._session = session
-        session.update(token_hash=digest(self.api_token))
-        self._use_limits(session.record.memory_mib, session.record.cpus)
-        if not session.record.job_id:
-            await session.until(lambda record: bool(record.job_id) or record.over)
-        if session.record.job_id:
-            return session
-        registry.discard(session)
-        return None
+        self.mem_limit = f"{session.record.memory_mib}M"
+        self.cpu_limit = float(session.record.cpus)
 
-    async def _begin(self) -> Session:
-        """Submit a new session's job."""
-        self.choose(self.user_options)
-        selection = cast("Selection", self._selection)
-        self._last = None
-        try:
-            await self.shepherd.start()
-            self.engine.warm(self.user.name, selection.profile.cluster)
-            session, request = await launch.prepare(
-                self.engine, selection, place=self.place, host=self, server_token=self.api_token
-            )
-            self._session = session
-        except ShepherdError as error:
-            self._refused(GivenUp.TOKEN, selection.name)
-            raise self._failure(error, "token", 503 if error.retryable else 403) from None
-        except RoostError as error:
-            self._refused(GivenUp.SITE, selection.name)
-            raise self._failure(error, "site", 503) from None
-        self._use_limits(selection.resources.memory_mib, selection.resources.cpus)
-        # A task of its own: a start that is cancelled must not lose the id of a job that is just
-        # being submitted.
-        session.submission = asyncio.create_task(
-            launch.submit(
-                self.engine,
-                session,
-                request,
-                token=lambda: self._cluster_token(session),
-                log=self.log,
-            )
-        )
-        try:
-            await asyncio.shield(session.submission)
-        except (ShepherdError, ClusterError) as error:
-            reason = "submit" if isinstance(error, ClusterError) else "token"
-            status = 503 if error.retryable else 403
-            raise self._failure(error, reason, status, session) from None
+    def take_waiting(self) -> Session | None:
+        """Take up the session that waits since before the hub was restarted, if there is one."""
+        session, self._waiting = self._waiting, None
+        if session is not None:
+            self.take(session)
         return session
 
-    def _use_limits(self, memory_mib: int, cpus: int) -> None:
-        self.mem_limit = f"{memory_mib}M"
-        self.cpu_limit = float(cpus)
-
-    async def _cluster_token(self, session: Session) -> str:
-        cluster = self.engine.cluster(session.record.cluster)
-        token = await self.engine.cluster_token(session.record.account, cluster)
-        return token.value
+    def forget_end(self) -> None:
+        """Say no more how the session before ended."""
+        self._last = None
 
     async def _address(self, session: Session) -> tuple[str, int]:
         await launch.locate(self.engine, session)
@@ -304,8 +257,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         ClusterUnreachable
             If it cannot be made yet.
         """
-        if session is self._waiting:
-            raise ClusterUnreachable("The hub has just started and takes up its sessions.")
+        if session is not self._session:
+            raise ClusterUnreachable("It is not settled yet whether this session is the server.")
         return await make_bundle(self, session)
 
     async def tokens(self, session: Session) -> Handout:
@@ -361,6 +314,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         if session is None:
             return
         session.stopping = True
+        session.wake()
         if not session.record.over:
             session.given_up = session.given_up or self._why_stop(session)
         session.update(over=True)
@@ -385,7 +339,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     def session_over(self, session: Session) -> None:
         """Tell the hub that the server is no more, and see its job off."""
         session.farewell = asyncio.ensure_future(self._see_off(session))
-        if session is not self._session or session.stopping:
+        if session is not self._session or session.stopping or session.record.replaceable:
             return
         if session.record.ready:  # otherwise the start itself tells
             self._remember(session)
@@ -421,11 +375,14 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                     "usual": ledger.expected(session.record.profile),
                     "now": time.time(),
                 }
-            told = len(session.news)
-            if session.record.ready or session.record.over:
+                told += 1
+            if session is not self._session:
+                continue  # another has taken its place, and tells its news too
+            record = session.record
+            if record.ready or (record.over and not record.replaceable):
                 return
             await launch.explain(self.engine, session, self.log)
-            if told == len(session.news):
+            if told == len(session.news) and session is self._session:
                 await session.changed(limit=5.0)
 
     # -- state ---------------------------------------------------------------------------------
@@ -455,7 +412,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         super().load_state(state)
         self._last = state.get("last_end")
         for item in state.get("sessions", []):
-            record = Record.from_state(item)
+            record = Record.from_state(item).taken_up()
             session = registry.get(record.id)
             if session is None:
                 session = Session(record, self.place, self)

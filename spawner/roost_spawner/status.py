@@ -37,10 +37,11 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``job``, ``node``,
-        ``slot``, ``ready``, ``reachable`` (whether the batch system answers), ``ends_at`` (of the
-        walltime, seconds since the epoch, or None) with ``seconds_left``, ``notices``: each with
-        ``level``, ``message`` and ``at``, ``memory`` (see :func:`memory_of`), ``times`` (see
+        ``state``, ``why`` and ``cause`` of it, ``cluster``, ``profile``, ``asked_profile`` (the one
+        that was chosen: another may have taken its place), ``job``, ``node``, ``slot``, ``ready``,
+        ``reachable`` (whether the batch system answers), ``ends_at`` (of the walltime, seconds
+        since the epoch, or None) with ``seconds_left``, ``notices``: each with ``level``,
+        ``message`` and ``at``, ``memory`` (see :func:`memory_of`), ``times`` (see
         :func:`times_of`), and ``tokens``: by name how each stood when its agent last asked for
         them, with ``state``, ``expires_at``, ``missing_scopes``, ``message``, ``away`` and
         ``since``.
@@ -53,6 +54,7 @@ def status_of(session: Session, now: float) -> dict[str, Any]:
         "cause": str(record.cause) or None,
         "cluster": record.cluster,
         "profile": record.profile,
+        "asked_profile": record.asked_profile or record.profile,
         "job": record.job_id or None,
         "node": record.node or None,
         "slot": record.slot or None,

@@ -102,7 +102,10 @@ class Hub:
         path = f"api/users/{user}/servers/{server}" if server else f"api/users/{user}/server"
         code, answer = await self.fetch("POST", path, options or {"profile": "interactive"})
         assert code in (201, 202), answer
-        return self.spawner(user, server).session
+        spawner = self.spawner(user, server)
+        while spawner.session is None and spawner.pending:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return spawner.session
 
     async def submitted(self, user="alice", server="", **options):
         session = await self.spawn(user, server, **options)
