@@ -33,6 +33,8 @@ GRANTS = {
 
 def seconds(value: float) -> str:
     """Return a duration for people: as exact as it matters."""
+    if value < 0.1:
+        return f"{1000 * value:.0f} ms"
     if value < 10:
         return f"{value:.1f} s"
     if value < 120:
