@@ -53,6 +53,8 @@ class Attempts:
         self._rest: list[Step] = []
         """What is still to be tried, in order."""
         self._left_out: tuple[str, ...] = ()
+        self._refused: tuple[ShepherdError | ClusterError, Session] | None = None
+        """The first refusal: of what was chosen, rather than of what came after it."""
 
     async def come_up(self) -> Session:
         """Return the session that is ready, or over without another to take its place.
@@ -113,8 +115,8 @@ class Attempts:
             spawner.refused(GivenUp.SITE, chosen.name)
             raise spawner.failure(error, "site", 503) from None
         if step is not chosen:
-            why = self._full(chosen) or "It is full."
-            _carry(session, [(5, f"{chosen.selection.profile.title}: {_instead(why, step)}")])
+            why = self._full(chosen) or f"{chosen.selection.profile.title} is full."
+            _carry(session, [(5, _instead(why, step))])
             OVERFLOWS.labels(chosen.name, step.name).inc()
         spawner.take(session)
         return session
@@ -172,11 +174,12 @@ class Attempts:
         StartFailed
             If it has not.
         """
-        error = await _refusal(session)
-        if error is not None:
-            reason = "submit" if isinstance(error, ClusterError) else "token"
-            status = 503 if error.retryable else 403
-            raise self._spawner.failure(error, reason, status, session) from None
+        if (error := await _refusal(session)) is None:
+            return
+        error, session = self._refused or (error, session)
+        reason = "submit" if isinstance(error, ClusterError) else "token"
+        status = 503 if error.retryable else 403
+        raise self._spawner.failure(error, reason, status, session) from None
 
     # -- the next ------------------------------------------------------------------------------
 
@@ -185,8 +188,10 @@ class Attempts:
         while session.record.replaceable and not session.stopping:
             record = session.record
             if record.over:
-                error = await _refusal(session)
-                return None if error is None else error.sentence
+                if (error := await _refusal(session)) is None:
+                    return None
+                self._refused = self._refused or (error, session)
+                return error.sentence
             patience = patience_of(self._engine.site, record.profile)
             away = not record.job_id and not session.reachable
             limit = min(patience, REACH) if away else patience
@@ -202,12 +207,12 @@ class Attempts:
     async def _move(self, session: Session, why: str) -> Session:
         """Try the next; return the session that is the server from now on."""
         step = self._next()
-        if step is None and session.record.over:
-            step = self._rest[0]
+        if step is None and not session.record.job_id:
+            step = self._rest[0]  # a place in any queue is better than none
         for sentence in self._left_out:
             session.say(20, sentence)
         if step is None:
-            session.say(20, f"{why} There is no room elsewhere now: it keeps its place.")
+            session.say(20, f"{why} It keeps its place: there is no room elsewhere.")
             await session.changed(_LOOK_AGAIN)
             return session
         self._rest.remove(step)
@@ -226,7 +231,7 @@ class Attempts:
                 return other
         finally:
             if self._spawner.session is not other:
-                _let_go(other, GivenUp.STOPPED)
+                _let_go(other, GivenUp.STOPPED if other.reachable else GivenUp.SUBMIT)
         await self._stay(session, other)
         return session
 

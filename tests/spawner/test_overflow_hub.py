@@ -169,7 +169,11 @@ async def test_a_refused_submit_goes_elsewhere_at_once_and_says_why(over, monkey
     await gone(over, "pool")
 
 
-async def test_where_every_cluster_refuses_the_start_fails_with_what_the_chosen_one_said(over):
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_where_every_cluster_refuses_the_start_fails_with_what_the_chosen_one_said(
+    over, delay
+):
+    over.gpus.submit_delay = delay
     over.pool.refuse = ClusterRefused("The pool takes nobody.")
     over.gpus.refuse = ClusterRefused("The GPUs take nobody.")
     await over.spawn()
@@ -294,9 +298,7 @@ async def test_a_full_cluster_is_passed_over_without_a_job(over):
     await over.spawn()
     assert (await over.settled())["ready"]
     assert over.pool.requests == []
-    assert told(over)[0] == (
-        "Interactive: No reserved slot is free: trying One GPU on gpus instead."
-    )
+    assert told(over)[0] == ("No reserved slot is free: trying One GPU on gpus instead.")
     assert over.spawner().session.record.asked_profile == HTC
 
 
@@ -317,6 +319,15 @@ async def test_where_everything_is_full_the_place_is_kept_until_there_is_room(ov
     capacity.glance()
     assert (await over.settled())["ready"]
     assert over.spawner().session.record.profile == HPC
+    await gone(over, "pool")
+
+
+async def test_who_has_no_place_anywhere_gets_one_though_everything_is_full(over):
+    over.gpus.has = Capacity({"p": has(0, "cores")})
+    over.pool.refuse = NotReached("The pool cannot be reached.")
+    await over.spawn()
+    new = await moved(over)
+    assert await new.until(lambda record: bool(record.job_id), 5)
     await gone(over, "pool")
 
 
