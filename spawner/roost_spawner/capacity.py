@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ _KEPT = 600.0
 long enough for a restart, too short for anybody to plan by it."""
 _ABANDONED = 3
 """Times its ``max_age`` after which a sample is of before anybody looked."""
+_TICK = 0.01
+"""Seconds by which a timer may be early."""
+_PAGE = 15.0
+"""Seconds within which a page that is open looks again (``spawn.html`` of ``roost_hub``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class CapacityCache:
         self._sample: Sample | None = None
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
+        self._next: asyncio.TimerHandle | None = None
+        self._watched_until = float("-inf")
 
     def glance(self, age: float = 0.0) -> Sample | None:
         """Return what is known, never waiting; has it asked again if it is old.
@@ -93,8 +100,10 @@ class CapacityCache:
     async def look(self, patience: float) -> Sample | None:
         """Return what is known; waits up to `patience` seconds if that is nothing lately.
 
-        While others look all the time, nobody waits.
+        From then on it is asked again whenever that is old, until nobody has looked for a while: so
+        nobody sees older figures, and one who looks costs as much as many.
         """
+        self._watched_until = time.monotonic() + max(_PAGE, 1.5 * self._max_age())
         sample = self.glance()
         if self._asking is not None and (sample is None or self._old(_ABANDONED)):
             await asyncio.wait([self._asking], timeout=patience)
@@ -102,6 +111,9 @@ class CapacityCache:
 
     async def close(self) -> None:
         """Ask no more."""
+        self._watched_until = float("-inf")
+        if self._next is not None:
+            self._next.cancel()
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
@@ -111,6 +123,18 @@ class CapacityCache:
 
     def _asked(self, _: asyncio.Task[None]) -> None:
         self._asking = None
+        if self._watched:
+            pause = self._max_age() + _TICK
+            self._next = asyncio.get_running_loop().call_later(pause, self._again)
+
+    @property
+    def _watched(self) -> bool:
+        return time.monotonic() < self._watched_until
+
+    def _again(self) -> None:
+        if self._watched:
+            with contextlib.suppress(RoostError):  # the site file has changed: who looks is told
+                self.glance()
 
     async def _ask(self, cluster: Cluster) -> None:
         at = time.time()

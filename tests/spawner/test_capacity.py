@@ -168,3 +168,31 @@ async def test_a_cluster_that_never_was_is_an_error(ground):
     ground.cache._cluster = none
     with pytest.raises(SiteError):
         ground.cache.glance()
+
+
+async def test_one_who_looks_costs_as_much_as_many_and_nobody_costs_nothing(ground):
+    async def pass_time():
+        """Let ten seconds pass, until the timer that was set."""
+        timer, ground.cache._next = ground.cache._next, None
+        assert timer.when() - asyncio.get_running_loop().time() == pytest.approx(10, abs=0.5)
+        timer.cancel()
+        ground.now += 10.1
+        ground.cache._again()
+        if ground.cache._asking:
+            await ground.cache._asking
+            await asyncio.sleep(0)
+        return ground.cluster.asked
+
+    await ground.cache.look(5.0)
+    await asyncio.sleep(0)
+    assert await pass_time() == 2
+    await ground.cache.look(5.0)
+    assert await pass_time() == 3
+    # The last look was ten seconds ago, and then there is none.
+    assert await pass_time() == 3
+    assert ground.cache._next is None
+
+
+async def test_a_scrape_is_nobody_who_looks(ground):
+    await ground.seen()
+    assert ground.cache._next is None
