@@ -50,7 +50,7 @@ class Options:
     """
 
     viewers: int = 200
-    alone: float = 40.0
+    alone: float = 60.0
     together: float = 90.0
 
 

@@ -22,6 +22,14 @@ class Reader(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         if self.request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise web.HTTPError(403, "Only pages of this hub may ask.")
 
+    def _record_activity(self, obj: Any, timestamp: Any = None) -> bool:
+        """Note that somebody is active: a program is, and a page that looks by itself is not.
+
+        Each note is a commit to the hub's database, and would be one every 30 s a page.
+        """
+        page = "Sec-Fetch-Site" in self.request.headers
+        return not page and bool(super()._record_activity(obj, timestamp))
+
     def may(self, *scopes: str) -> bool:
         """Return whether the caller has one of these scopes.
 
@@ -36,7 +44,9 @@ class Reader(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
 
     def owner(self, user_name: str) -> Any:
         """Return a user by name, or answer that there is none."""
-        user = self.find_user(user_name)
+        caller = self.current_user
+        known = caller is not None and caller.name == user_name and caller.kind == "user"
+        user = caller if known else self.find_user(user_name)
         if user is None:
             raise web.HTTPError(404, "There is no such user.")
         return user

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import datetime
 
 import aiohttp
 import pytest
@@ -155,3 +156,13 @@ async def test_a_link_starts_what_the_form_would(hub, alice):
     session = hub.spawner().session
     assert await session.until(lambda record: bool(record.job_id), 5)
     assert hub.gpus.requests[0].resources.gpus == 2
+
+
+async def test_a_page_that_looks_by_itself_is_nobodys_activity(hub, alice):
+    user = hub.app.users["alice"].orm_user
+    user.last_activity = long_ago = datetime(2026, 1, 1)  # noqa: DTZ001 - as JupyterHub keeps it
+    hub.app.db.commit()
+    await alice.get(PROFILES, **{"Sec-Fetch-Site": "same-origin"})
+    assert user.last_activity == long_ago
+    await alice.get(PROFILES)
+    assert user.last_activity > long_ago
