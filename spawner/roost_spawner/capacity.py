@@ -43,6 +43,9 @@ class Sample:
 class CapacityCache:
     """The last answer of one cluster.
 
+    What starts or ends meanwhile shows with the next one, within ``max_age``: no question is asked
+    for its sake.
+
     Parameters
     ----------
     cluster
