@@ -261,11 +261,20 @@ def _site(spawner: Any) -> Site | None:
         return None
 
 
+def _title(site: Site | None, profile: str) -> str:
+    """Return what people call a profile: its name, once the site file has it no more."""
+    known = site.profiles.get(profile) if site is not None else None
+    return known.title if known else profile
+
+
 def _server(spawner: Any, site: Site | None, now: float) -> Server:
     """Return what is known of a running server, or of the database's row of one that is not."""
     session = getattr(spawner, "session", None) or getattr(spawner, "waiting", None)
-    profile = session.record.profile if session is not None else ""
-    known = site.profiles.get(profile) if site is not None else None
+    profile = chosen = ""
+    if session is not None:
+        profile, chosen = (
+            _title(site, name) for name in (session.record.profile, session.record.asked_profile)
+        )
     orm = getattr(spawner, "orm_spawner", spawner)
     return Server(
         name=spawner.name,
@@ -273,7 +282,7 @@ def _server(spawner: Any, site: Site | None, now: float) -> Server:
         pending=getattr(spawner, "pending", None) or "",
         ready=bool(getattr(spawner, "ready", False)),
         status=None if session is None else status_of(session, now),
-        profile=known.title if known else profile,
+        profile=f"{profile}, instead of {chosen}" if chosen else profile,
         last_end=getattr(spawner, "last_end", None) or (orm.state or {}).get("last_end"),
         again=bool(orm.user_options),
     )

@@ -251,7 +251,8 @@ class Attempts:
         old.record = replace(old.record, left=True)
         _carry(new, before)
         self._spawner.take(new)
-        new.update(standby=False)  # commits both
+        clicked_at = old.record.clicked_at or old.record.asked_at
+        new.update(standby=False, clicked_at=clicked_at)  # commits both
         _let_go(old, GivenUp.OVERFLOW)
         OVERFLOWS.labels(*places).inc()
 

@@ -120,6 +120,8 @@ class Record:
     """Submitted while another waits: it becomes the server, or goes."""
     asked_at: float = 0.0
     """When its owner asked for it, in seconds since the epoch, as the next four; 0: not yet."""
+    clicked_at: float = 0.0
+    """The same of the first attempt, if this one took its place."""
     queued_at: float = 0.0
     """When the scheduler had taken its job."""
     began_at: float = 0.0

@@ -12,8 +12,12 @@ _TIMES = ("asked_at", "queued_at", "began_at", "ready_at", "over_at")
 
 
 def times_of(record: Record) -> dict[str, float | None]:
-    """Return when a session got where, in seconds since the epoch; None: not yet."""
-    return {name: getattr(record, name) or None for name in _TIMES}
+    """Return when a session got where, in seconds since the epoch; None: not yet.
+
+    For its owner it began with the click, whatever was tried before it.
+    """
+    times = {name: getattr(record, name) or None for name in _TIMES}
+    return times | {"asked_at": record.clicked_at or times["asked_at"]}
 
 
 def memory_of(session: Session) -> dict[str, Any] | None:

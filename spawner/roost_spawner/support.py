@@ -74,6 +74,7 @@ def support_text(record: Record, sentence: str, *, tail: str = "", software: str
         "session": record.mark,
         "cluster": record.cluster,
         "profile": record.profile,
+        "chosen": record.asked_profile,
         "job": record.job_id,
         "node": record.node,
         "slot": record.slot,

@@ -164,6 +164,14 @@ async def test_one_question_serves_all_servers_of_a_user(hub):
 
 
 @pytest.mark.hub
+async def test_a_session_that_took_the_place_of_another_profiles_says_so(hub):
+    session = await hub.submitted()
+    session.update(asked_profile="gpu")
+    _, answer = await hub.fetch("GET", PATH)
+    assert answer["servers"][0]["words"]["profile"] == "Interactive, instead of GPU"
+
+
+@pytest.mark.hub
 async def test_nobody_else_reads_a_users_servers(hub):
     hub.pool.run_for_real = True
     await hub.spawn()

@@ -107,6 +107,8 @@ async def test_what_does_not_start_in_time_starts_elsewhere(hub, patience, first
     assert limits == ((1 if second == HPC else 2) * 1024 * 1024 * 1024, 1.0)
     _, status = await hub.fetch("GET", "api/roost/v1/servers/alice")
     assert (status["profile"], status["asked_profile"]) == (second, first)
+    # For who waits it began with the click.
+    assert status["times"]["asked_at"] == old.record.asked_at < record.asked_at
     # The page says so, once, and never goes back.
     messages = [event["message"] for event in events]
     title = {HTC: "Interactive", HPC: "One GPU"}
