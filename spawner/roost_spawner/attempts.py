@@ -231,7 +231,8 @@ class Attempts:
                 return other
         finally:
             if self._spawner.session is not other:
-                _let_go(other, GivenUp.STOPPED if other.reachable else GivenUp.SUBMIT)
+                reason = GivenUp.OVERFLOW if other.reachable else GivenUp.SUBMIT
+                _let_go(other, GivenUp.STOPPED if session.stopping else reason)
         await self._stay(session, other)
         return session
 

@@ -96,6 +96,6 @@ def expect(profiles: Mapping[str, str], overflows: Mapping[str, tuple[str, ...]]
             START_PHASE_SECONDS.labels(*place, phase)
         for cause in CAUSES:
             ENDS.labels(*place, cause)
+        STARTS.labels(*place, Outcome.MOVED, GivenUp.OVERFLOW)
         for other in overflows.get(profile, ()):
             OVERFLOWS.labels(profile, other)
-            STARTS.labels(*place, Outcome.MOVED, GivenUp.OVERFLOW)

@@ -42,7 +42,7 @@ class Outcome(enum.StrEnum):
     CANCELLED = "cancelled"
     """By its user."""
     MOVED = "moved"
-    """Its place was taken by a start of the next profile of ``overflow``."""
+    """Another profile of the same choice's ``overflow`` became the server instead."""
 
 
 class GivenUp(enum.StrEnum):
@@ -61,7 +61,7 @@ class GivenUp(enum.StrEnum):
     STOPPED = "stopped"
     """Its user, the culler or an admin stopped it."""
     OVERFLOW = "overflow"
-    """Another profile was tried instead."""
+    """Another profile became the server instead."""
 
 
 REASONS: tuple[str, ...] = tuple(dict.fromkeys([*Cause, *GivenUp]))
