@@ -98,7 +98,8 @@ def outlook(
         return Outlook(Starts.NEVER, _NEVER, why=why)
     free = _free(pool, wanted)
     if why:
-        return Outlook(Starts.NEVER, _NEVER, free, why)
+        # Of what is out of service nothing is free, whatever there is.
+        return Outlook(Starts.NEVER, _NEVER, () if pool.problem else free, why)
     if _has_place(pool, wanted):
         return Outlook(Starts.NOW, _unless(pool.waiting), free)
     why = _occupied(pool, wanted) + _waiting(pool.waiting)

@@ -179,6 +179,12 @@ def test_what_can_never_start_says_why(pool, wish, why):
     assert (found.starts, found.words, found.why) == (Starts.NEVER, "Cannot start.", why)
 
 
+def test_of_what_is_out_of_service_nothing_is_told_to_be_free():
+    down = nodes(Room(2, 8, 48 * GIB), problem="Partition gpu is out of service.")
+    assert outlook(down, wanted(), now=NOW).free == ()
+    assert outlook(nodes(Room(2, 8, 48 * GIB)), wanted(cpus=99), now=NOW).free != ()
+
+
 def test_gpus_of_another_type_are_not_free():
     pool = nodes(
         Room(1, 8, GIB, 2, "v100"),
