@@ -72,12 +72,14 @@ class EventsHandler(_Handler):
 
     async def get(self, user_name: str, server_name: str | None = None) -> None:
         """Send events until the scheduler confirmed the end, or the listener is gone."""
-        session: Session | None = self.spawner(user_name, server_name or "").session
+        spawner = self.spawner(user_name, server_name or "")
+        session: Session | None = spawner.session
         if session is None:
             raise web.HTTPError(404, "This server does not run.")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")
         while not self._finished:
+            session = spawner.session or session  # another may have taken its place
             try:
                 self.write(f"data: {json.dumps(status_of(session, time.time()))}\n\n")
                 await self.flush()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from roost_hub import startup
 from roost_spawner import attempts
@@ -118,6 +120,23 @@ async def test_what_does_not_start_in_time_starts_elsewhere(hub, patience, first
     percents = [event["progress"] for event in events]
     assert percents == sorted(percents)
     assert events[-1]["ready"]
+
+
+async def test_who_listens_to_a_server_is_told_of_the_one_that_took_its_place(over):
+    over.gpus.run_for_real = True
+    await over.submitted()
+    url = over.app.url + "api/roost/v1/servers/alice/events"
+    headers = {"Authorization": f"token {over.token}"}
+    seen = []
+    async with aiohttp.request("GET", url, headers=headers) as stream:
+        while not (seen and seen[-1]["ready"]):
+            line = await asyncio.wait_for(stream.content.readline(), 20)
+            assert line, "the stream has ended"
+            if line.startswith(b"data:"):
+                seen.append(json.loads(line[5:]))
+    assert not any(event["over"] for event in seen)
+    assert [seen[0]["profile"], seen[-1]["profile"]] == [HTC, HPC]
+    assert {event["asked_profile"] for event in seen} == {HTC}
 
 
 async def test_what_starts_in_time_stays(over):
