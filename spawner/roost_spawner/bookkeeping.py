@@ -9,7 +9,7 @@ from roost_spawner import metrics
 from roost_spawner.starts import GivenUp, Outcome, Start, ledger, start_of
 
 if TYPE_CHECKING:
-    from roost_spawner.sessions import Record
+    from roost_spawner.record import Record
 
 
 def note(old: Record, new: Record, given_up: GivenUp | None) -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from roost_shepherd.shepherd import AccessToken, Shepherd
 
-    from roost_spawner.sessions import Record, Session, Wish
+    from roost_spawner.record import Record, Wish
+    from roost_spawner.sessions import Session
 
 _AGAIN_SOON, _AGAIN_LATER = 10.0, 60.0
 """Seconds after which a token is asked for again that could not be had: if the provider is away,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from roost_shepherd.errors import ShepherdError
 
 from roost_spawner.errors import RoostError
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 from roost_spawner.watch import find_out
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from roost_spawner.errors import RoostError
-from roost_spawner.sessions import SessionState, registry
+from roost_spawner.record import SessionState
+from roost_spawner.sessions import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from roost_spawner.bootstrap import agent_source, bootstrap_code
 from roost_spawner.clusters.base import JobRequest, Launcher
 from roost_spawner.errors import ClusterError, ClusterRefused, NotReached, RoostError
 from roost_spawner.proof import digest
-from roost_spawner.sessions import Record, Session, SessionState, Wish, new_id, registry
+from roost_spawner.record import Record, SessionState, Wish, new_id
+from roost_spawner.sessions import Session, registry
 from roost_spawner.site.units import show_duration, show_memory
 from roost_spawner.starts import GivenUp
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from roost_spawner.clusters.base import Resources
     from roost_spawner.engine import Engine
     from roost_spawner.options import Selection
-    from roost_spawner.sessions import Host, Place
+    from roost_spawner.record import Place
+    from roost_spawner.sessions import Host
 
 HANDOFF = "hub/api/roost/v1/"
 _LOOK_EVERY = 0.25

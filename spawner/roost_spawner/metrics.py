@@ -17,7 +17,7 @@ from roost_spawner.starts import REASONS, GivenUp, Outcome, Phase
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from roost_spawner.sessions import Record
+    from roost_spawner.record import Record
     from roost_spawner.starts import Start
 
 DELIVERY = Histogram(

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 
 from roost_spawner.clusters.base import JobState
 from roost_spawner.errors import ProofRefused
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 
 if TYPE_CHECKING:
     from roost_spawner.clusters.base import JobView

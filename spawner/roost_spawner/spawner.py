@@ -26,7 +26,8 @@ from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ChoiceRefused, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
 from roost_spawner.options import REQ_TRAITS, flatten, resolve
-from roost_spawner.sessions import Record, Session, SessionState, registry
+from roost_spawner.record import Record, SessionState
+from roost_spawner.sessions import Session, registry
 from roost_spawner.start_failed import StartFailed
 from roost_spawner.starts import GivenUp, ledger
 from roost_spawner.status import times_of

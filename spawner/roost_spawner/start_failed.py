@@ -12,7 +12,7 @@ from jupyterhub.spawner import SpawnException
 from roost_spawner.support import support_text
 
 if TYPE_CHECKING:
-    from roost_spawner.sessions import Record
+    from roost_spawner.record import Record
 
 _SUPPORT = """\
 <details class="roost-support text-start mt-3">

@@ -20,7 +20,7 @@ from roost_spawner.clusters.base import Cause
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from roost_spawner.sessions import Record
+    from roost_spawner.record import Record
 
 WINDOW = 24 * 3600.0
 """Seconds for which a start is remembered."""

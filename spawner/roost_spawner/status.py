@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roost_spawner.sessions import Record, Session
+    from roost_spawner.record import Record
+    from roost_spawner.sessions import Session
 
 _TIMES = ("asked_at", "queued_at", "began_at", "ready_at", "over_at")
 

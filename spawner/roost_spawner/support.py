@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from roost_spawner.sessions import Record
+    from roost_spawner.record import Record
 
 _BLANK = "[blanked]"
 # Each begins at the start of a word or line only, so that a long text takes no longer than it must.

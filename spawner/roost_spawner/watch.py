@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from roost_spawner.budget import Budget
 from roost_spawner.errors import ClusterError
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 
 if TYPE_CHECKING:
     import logging

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from roost_hub import startup
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 
 pytestmark = pytest.mark.hub
 

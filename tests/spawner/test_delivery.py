@@ -20,7 +20,8 @@ from roost_spawner.delivery import (
     tell,
     withheld,
 )
-from roost_spawner.sessions import Record, Session, Wish
+from roost_spawner.record import Record, Wish
+from roost_spawner.sessions import Session
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ import pytest
 from roost_shepherd.provider import TokenAnswer
 from roost_shepherd.shepherd import Shepherd
 from roost_spawner.delivery import TokenState, fresh_tokens
-from roost_spawner.sessions import Record, Wish
+from roost_spawner.record import Record, Wish
 
 from tests.support.iam import COMPUTE_SCOPES, Client, claims
 from tests.support.local_iam import Someone, local_iam

@@ -11,7 +11,7 @@ import time
 import pytest
 from roost_spawner.handoff import PREFIX, _Handler, quiet
 from roost_spawner.proof import FREE_LOOKS, looks
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 
 from tests.support.handoff import head, new_key, proved, talk
 

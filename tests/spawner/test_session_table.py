@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_spawner.clusters.base import JobState, JobView
-from roost_spawner.sessions import Record, Session, SessionState
+from roost_spawner.record import Record, SessionState
+from roost_spawner.sessions import Session
 
 pytestmark = pytest.mark.unit
 

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_spawner.clusters.base import Cause, JobState, JobView
-from roost_spawner.sessions import (
-    Record,
-    Registry,
-    Session,
-    SessionState,
-    Wish,
-    judge,
-    new_id,
-)
+from roost_spawner.record import Record, SessionState, Wish, judge, new_id
+from roost_spawner.sessions import Registry, Session
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_spawner.clusters.base import Cause
-from roost_spawner.sessions import Record, SessionState
+from roost_spawner.record import Record, SessionState
 from roost_spawner.starts import (
     MOST,
     REASONS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jwt
 import pytest
-from roost_spawner.sessions import Record, SessionState
+from roost_spawner.record import Record, SessionState
 from roost_spawner.support import blank, support_text
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.sessions import SessionState
+from roost_spawner.record import SessionState
 from roost_spawner.starts import Outcome
 
 from roost_hub.admin.problems import problems
