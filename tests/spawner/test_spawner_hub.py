@@ -57,9 +57,9 @@ async def test_nothing_secret_is_kept_or_submitted(hub):
 
 
 async def test_the_mark_is_kept_before_the_submit_and_the_id_after(hub):
-    hub.pool.submit_delay = 0.3
+    hub.pool.submit_delay = 2.0
     session = await hub.spawn()
-    await asyncio.sleep(0.1)
+    assert await session.until(lambda record: record.submitting, 5)
     kept = hub.spawner().orm_spawner.state["sessions"][0]
     assert (kept["id"], kept["job_id"], kept["submitting"]) == (session.record.id, "", True)
     await session.until(lambda record: bool(record.job_id), 5)
