@@ -43,6 +43,7 @@ c.JupyterHub.ssl_cert = str(ETC / "host.crt")
 c.JupyterHub.ssl_key = str(ETC / "host.key")
 c.JupyterHub.hub_bind_url = "https://127.0.0.1:8081"
 c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
+c.JupyterHub.activity_resolution = 120  # each note of who was there is a wait for the disk
 c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
 c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
 

@@ -47,6 +47,11 @@ DAEMON_LIST = $(DAEMON_LIST) SCHEDD
 ALLOW_WRITE = $(ALLOW_WRITE), *@$(UID_DOMAIN)
 SCHEDD_INTERVAL = $(ROOST_UPDATE_INTERVAL)
 """
+_SHORT_LEASE = """\
+# Written by the testbed: a starter that has not been in touch with its shadow for as long as the
+# lease ends its job when the shadow goes.
+STARTER_UPDATE_INTERVAL = 30
+"""
 _configuring = threading.Lock()
 
 
@@ -102,6 +107,8 @@ def _configure(site: Site, host: Host) -> None:
         host.write("/etc/condor/passwords.d/POOL", key, mode=0o600)
     if host.name == MANAGER:
         host.write(f"{CONFIG}/90-ordinary-access-point.conf", _ORDINARY_ACCESS_POINT)
+    if host.name not in (MANAGER, ACCESS_POINT):
+        host.write(f"{CONFIG}/90-short-lease.conf", _SHORT_LEASE)
     if host.name == ACCESS_POINT:
         host.write("/etc/roost/mapfile", map_file(site.people, site.issuer, site.domain))
         # Lost nodes are to show within a test: after 30 s + 5 s x 4, not after 30 s + 75 s x 9.

@@ -20,6 +20,8 @@ AGE, FOR = 3.0, 10.0
 """Seconds: how old a capacity may be, and how long they look."""
 MOST = 1 + int(FOR / AGE)
 """Questions that one looker would cost in this time."""
+OTHERS = 3
+"""Questions of the testbed's own hub meanwhile, which the collector counts too."""
 
 
 async def crowd(cluster):
@@ -61,7 +63,8 @@ async def test_two_hundred_who_look_cost_the_collector_no_more_than_one(testbed)
         questions = collector_questions(testbed) - before - 1
     finally:
         await talk.pool.close()
-    assert 2 < len(seen) <= questions <= MOST
+    assert 2 < len(seen) <= MOST
+    assert len(seen) <= questions <= MOST + OTHERS
 
 
 async def test_two_hundred_who_look_cost_slurmctld_no_more_than_one(testbed):
