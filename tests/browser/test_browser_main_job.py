@@ -95,7 +95,7 @@ async def test_a_user_logs_in_picks_a_profile_runs_a_cell_and_stops_the_server(
     await shot(page, f"7-home-{profile}")
     await page.get_by_role("button", name="Stop your server").click()
     await expect(page.get_by_text("Your server has been stopped.")).to_be_visible(timeout=60_000)
-    await expect(page.get_by_role("link", name="Start your server")).to_be_visible()
+    await expect(page.get_by_role("link", name="Start your server", exact=True)).to_be_visible()
     await shot(page, f"8-stopped-{profile}")
 
 

@@ -66,7 +66,8 @@ async def test_a_running_job_says_since_when_and_until_when(talk):
     _, look = await start(talk, walltime_s=300)
     view = await until(look, running)
     assert view.cause is None
-    assert view.started_at == pytest.approx(before, abs=10)
+    # Clocks of one machine; how long it waited is the negotiator's matter.
+    assert before - 2 <= view.started_at <= time.time() + 2
     assert view.ends_at == pytest.approx(view.started_at + 300, abs=3)
 
 
