@@ -14,10 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application
-
 from tests.support.provider_double import (
     ProviderDouble,
     _Base,
@@ -59,23 +55,15 @@ class IamDouble(ProviderDouble):
         self.codes: dict[str, dict[str, str]] = {}
         self.bearers: dict[str, tuple[str, str]] = {}  # subject and scopes by access token
 
-    async def start(self) -> None:
-        own = {"double": self}
-        app = Application(
-            [
-                (r"/\.well-known/openid-configuration", _IamDiscovery, own),
-                (r"/jwk", _Keys, own),
-                (r"/authorize", _Authorize, own),
-                (r"/token", _IamToken, own),
-                (r"/userinfo", _Userinfo, own),
-                (r"/revoke", _Revoke, own),
-            ],
-            log_function=lambda _handler: None,
-        )
-        sockets = bind_sockets(self.port, "127.0.0.1", reuse_port=False)
-        self.port = sockets[0].getsockname()[1]
-        self._server = HTTPServer(app)
-        self._server.add_sockets(sockets)
+    def handlers(self):
+        return [
+            (r"/\.well-known/openid-configuration", _IamDiscovery),
+            (r"/jwk", _Keys),
+            (r"/authorize", _Authorize),
+            (r"/token", _IamToken),
+            (r"/userinfo", _Userinfo),
+            (r"/revoke", _Revoke),
+        ]
 
     def become(self, person: Member) -> Member:
         """Let this one be who logs in next."""

@@ -106,15 +106,18 @@ class ProviderDouble:
     def issuer(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
+    def handlers(self) -> list[tuple[str, type[RequestHandler]]]:
+        return [
+            (r"/\.well-known/openid-configuration", _Discovery),
+            (r"/jwk", _Keys),
+            (r"/token", _Token),
+            (r"/revoke", _Revoke),
+        ]
+
     async def start(self) -> None:
         own = {"double": self}
         app = Application(
-            [
-                (r"/\.well-known/openid-configuration", _Discovery, own),
-                (r"/jwk", _Keys, own),
-                (r"/token", _Token, own),
-                (r"/revoke", _Revoke, own),
-            ],
+            [(*handler, own) for handler in self.handlers()],
             log_function=lambda _handler: None,
         )
         sockets = bind_sockets(self.port, "127.0.0.1", reuse_port=False)
