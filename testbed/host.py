@@ -209,7 +209,8 @@ class Host:
     ) -> None:
         """Start a daemon; its output goes to the service's log."""
         detach = (
-            f'mkdir -p {PID_FILES}; "$@" >>/var/log/testbed/{name}.log 2>&1 </dev/null & '
+            f"mkdir -p {PID_FILES}; "
+            f'{processes.LISTEN} "$@" >>/var/log/testbed/{name}.log 2>&1 </dev/null & '
             f'echo "$! $(cut -d" " -f22 /proc/$!/stat)" >{PID_FILES}/{name}.pid'
         )
         command = ["sh", "-c", detach, "sh", "setsid", *_become(user), *command]

@@ -336,7 +336,19 @@ def down(folders: Folders, say: Say) -> None:
 
 
 def purge(folders: Folders, say: Say) -> None:
-    """Remove the cache too."""
-    with say("cache and logs removed"):
-        shutil.rmtree(folders.cache, ignore_errors=True)
+    """Remove the logs and the cache too.
+
+    Raises
+    ------
+    TestbedError
+        If the cache has to stay, since a testbed of another name runs from it.
+    """
+    with say("logs removed"):
         shutil.rmtree(folders.state, ignore_errors=True)
+    if processes.mounts_from(folders.cache):
+        raise TestbedError(
+            f"{folders.cache} stays: another testbed runs from it. Take that down first "
+            "(ROOST_TESTBED_NAME)."
+        )
+    with say("cache removed"):
+        shutil.rmtree(folders.cache, ignore_errors=True)

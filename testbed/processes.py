@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+LISTEN = "env --default-signal=INT,QUIT"
+"""In front of what a shell starts with ``&``, which would ignore these signals, and let its own
+children do so: JupyterHub ends its services with SIGINT, and waits 10 s for it."""
+_DETACH = f'log=$1; shift; {LISTEN} setsid "$@" >>"$log" 2>&1 & echo $!'
+
 
 def detach(command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> int:
     """Start a process that holds neither this terminal nor this session; return its number.
@@ -17,7 +23,7 @@ def detach(command: Sequence[str], log: Path, env: Mapping[str, str] | None = No
     It is nobody's child here: whatever adopts orphans on this machine reaps it.
     """
     started = subprocess.run(
-        ["sh", "-c", 'log=$1; shift; setsid "$@" >>"$log" 2>&1 & echo $!', "sh", log, *command],
+        ["sh", "-c", _DETACH, "sh", log, *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=env,
@@ -70,3 +76,12 @@ def same_namespace(pid: int, kind: str, path: Path) -> bool:
         return os.path.samestat(Path(f"/proc/{pid}/ns/{kind}").stat(), path.stat())
     except OSError:
         return False
+
+
+def mounts_from(folder: Path) -> bool:
+    """Return whether a process of this machine has something mounted that lies in a folder."""
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if f"{folder}/" in mounts.read_text():
+                return True
+    return False

@@ -13,6 +13,7 @@ from testbed.demo.flight import StepFailed, fly
 from testbed.demo.person import Person, Refused
 from testbed.errors import TestbedError, Unfit
 from testbed.layout import Folders, Site
+from testbed.names import find_the_named_testbed
 from testbed.steps import Printer
 
 PASSENGER = "alice"
@@ -23,6 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the flight")
     options = parser.parse_args()
+    find_the_named_testbed()
     # A demo that is told to end takes its testbed along, however it is told.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folders = Folders.default()

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from testbed import cli, machine
+from testbed import cli, machine, processes
 from testbed.errors import Unfit
 from testbed.layout import Folders
 from testbed.machine import Machine, look, verdict
@@ -91,3 +92,8 @@ def test_without_root_the_command_says_so(monkeypatch, capsys):
 
 def test_missing_tools_are_no_obstacle_where_apt_can_install_them():
     assert judge(missing=frozenset({"debootstrap", "ip"})) is None
+
+
+def test_a_folder_from_which_something_is_mounted_is_known(tmp_path):
+    assert processes.mounts_from(Path("/dev"))  # /dev/pts
+    assert not processes.mounts_from(tmp_path)
