@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from testbed.layout import DOMAIN, LOOPBACK, PLAN, REPOSITORY, Folders
 from testbed.root import npm_modules
@@ -165,13 +165,36 @@ async def page(context, testbed, alice):
 
 
 @pytest.fixture
-def click_start(page, testbed):
+def choose(page, testbed):
+    """Return a function that opens the spawn page and chooses a profile there."""
+
+    async def choose(kind: str, server: str = "") -> None:
+        await page.goto(f"{testbed.hub_url}/hub/spawn/alice{'/' + server if server else ''}")
+        card = page.locator(f"input[name=profile][value={PROFILES[kind]}]")
+        # What was closed when the cluster was asked last opens by itself.
+        await expect(card).to_be_enabled(timeout=30_000)
+        await card.check(force=True)
+
+    return choose
+
+
+@pytest.fixture
+def press_start(page):
+    """Return a function that clicks *Start* on the spawn page."""
+
+    async def press() -> None:
+        await page.get_by_role("button", name="Start").click()
+        await page.wait_for_url(re.compile("/hub/spawn-pending/"))
+
+    return press
+
+
+@pytest.fixture
+def click_start(choose, press_start):
     """Return a function that chooses a profile and clicks *Start*."""
 
     async def click(kind: str, server: str = "") -> None:
-        await page.goto(f"{testbed.hub_url}/hub/spawn/alice{'/' + server if server else ''}")
-        await page.locator(f"input[name=profile][value={PROFILES[kind]}]").check(force=True)
-        await page.get_by_role("button", name="Start").click()
-        await page.wait_for_url(re.compile("/hub/spawn-pending/"))
+        await choose(kind, server)
+        await press_start()
 
     return click

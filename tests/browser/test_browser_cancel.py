@@ -39,13 +39,15 @@ async def nothing_is_left(pool, server):
 @pytest.mark.parametrize(("kind", "server"), [(HTCONDOR, ""), (SLURM, "two")])
 @pytest.mark.parametrize("moment", ["click", "queued", "starting"])
 async def test_a_start_cancelled_on_its_page_leaves_no_job(
-    pool, page, shot, click_start, kind, server, moment
+    pool, page, shot, choose, press_start, kind, server, moment
 ):
-    if moment == "queued":
-        await pool.close(kind)
     if moment == "starting":
         pool.sign("alice", server, "wait").touch()
-    await click_start(kind, server)
+    await choose(kind, server)
+    if moment == "queued":
+        # Not before: a profile that leads nowhere cannot be chosen.
+        await pool.close(kind)
+    await press_start()
     if moment == "queued":
         await expect(log(page)).to_contain_text("is in the queue", timeout=30_000)
         assert [job.owner for job in await pool.left()] == ["alice"]
@@ -57,7 +59,7 @@ async def test_a_start_cancelled_on_its_page_leaves_no_job(
     await expect(page.locator("#word")).to_have_text("Cancelling the start …")
     await shot(page, f"{name}-2-cancelling")
     await page.wait_for_url(re.compile("/hub/home$"), timeout=90_000)
-    whose = f"Your server {server}" if server else "Your server"
+    whose = f"Your server “{server}”" if server else "Your server"
     word = page.get_by_text(f"The start was cancelled. {whose} does not run.", exact=True)
     await expect(word).to_be_visible()
     await shot(page, f"{name}-3-home")

@@ -21,6 +21,7 @@ from roost_shepherd.provider import TokenAnswer
 from roost_shepherd.shepherd import Shepherd
 from tornado.httpclient import AsyncHTTPClient
 
+from tests.support.guest import until
 from tests.support.hub import free_port
 from tests.support.iam import COMPUTE_SCOPES, Client
 from tests.support.local_iam import Someone, local_iam
@@ -180,9 +181,13 @@ async def test_it_renews_for_a_hub_that_leaves_the_loop_to_it(iam, settings, pro
 async def test_its_health_and_metrics_say_how_it_stands(process):
     code, health = await process.up()
     assert (code, json.loads(health)["status"]) == (200, "good")
-    code, metrics = await process.get("/metrics")
-    assert code == 200
-    assert 'roost_grants{state="live"} 0.0' in metrics
+
+    async def counted():
+        code, metrics = await process.get("/metrics")
+        assert code == 200
+        return 'roost_grants{state="live"} 0.0' in metrics
+
+    await until(counted, "grants are not counted")
     code, said = await process.end()
     assert code == 0
     assert "All is in the vault" in said
