@@ -81,7 +81,7 @@ class Server:
     @property
     def title(self) -> str:
         """How the page calls it."""
-        return f"Your server {self.display_name or self.name}" if self.name else "Your server"
+        return f"Your server “{self.display_name or self.name}”" if self.name else "Your server"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,11 @@ async def show_form(spawner: RoostSpawner) -> str:
     found = await offered(spawner, FIRST_LOOK)
     for name in {offer.profile.cluster for offer in found}:
         spawner.engine.warm(spawner.user.name, name)
+    last, again = last_choice(spawner)
     return render_form(
         found,
-        last_choice(spawner),
+        last,
+        again=again,
         now=time.time(),
         shares=sharing.may_be_shared(spawner.user)
         and any(site.may_share_tokens(offer.profile) for offer in found),
@@ -78,13 +80,18 @@ def refused(spawner: RoostSpawner, options: dict[str, Any]) -> None:
     _refused[spawner.user] = options
 
 
-def last_choice(spawner: RoostSpawner) -> Mapping[str, Any]:
-    """Return what the user chose last: just now, for this server, or else for any."""
-    if options := _refused.pop(spawner.user, None) or spawner.user_options:
-        return options
+def last_choice(spawner: RoostSpawner) -> tuple[Mapping[str, Any], bool]:
+    """Return what the user chose last, and whether that was just now, and refused.
+
+    Of what was not refused, it is this server's, or else that of any.
+    """
+    if options := _refused.pop(spawner.user, None):
+        return options, True
+    if spawner.user_options:
+        return spawner.user_options, False
     others = [other for other in spawner.user.orm_user.orm_spawners.values() if other.user_options]
     latest = max(others, key=lambda other: (_last_used(other), other.id), default=None)
-    return latest.user_options if latest is not None else {}
+    return (latest.user_options if latest is not None else {}), False
 
 
 def _last_used(server: Any) -> float:

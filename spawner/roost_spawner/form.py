@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TEMPLATE = "roost_form.html"
 _LABEL = {"cpus": "Cores", "memory": "Memory", "gpus": "GPUs", "walltime": "For how long"}
 _HINT = {"memory": ", such as 512 MiB or 2 GiB", "walltime": ", such as 90m or 4h"}
+_LONGEST = 40
+"""Characters of what was refused that are shown again."""
 _COUNTS = frozenset({"cpus", "gpus"})
 _RECENT, _MINUTES, _HOURS = 20, 120, 7200
 """Seconds up to which a figure is of just now, and is told in seconds, and in minutes."""
@@ -57,6 +59,8 @@ class Field:
     """All that may be chosen; empty where a value is written."""
     help: str = ""
     numeric: bool = False
+    wrong: bool = False
+    """Whether the value is what was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +110,24 @@ def _overflow(offer: Offer) -> str:
     return f"If {when}: {', then '.join(others)}."
 
 
-def _field(field: str, choice: Quantity, given: Any) -> Field:
-    chosen = choice.show(choice.default)
+def _field(field: str, choice: Quantity, given: Any, *, again: bool) -> Field:
+    chosen, wrong = choice.show(choice.default), False
     if given is not None:
         try:
             value = choice.parse(given)
         except ValueError:
             value = -1
-        chosen = choice.show(value) if choice.admits(value) else chosen
+        if choice.admits(value):
+            chosen = choice.show(value)
+        elif again:  # to be mended, not to be typed anew
+            chosen, wrong = str(given)[:_LONGEST], True
     if choice.choices:
         return Field(field, _LABEL[field], chosen, tuple(map(choice.show, choice.choices)))
     text = f"{choice.allowed}{_HINT.get(field, '')}"
-    return Field(field, _LABEL[field], chosen, help=text, numeric=field in _COUNTS)
+    return Field(field, _LABEL[field], chosen, help=text, numeric=field in _COUNTS, wrong=wrong)
 
 
-def _card(offer: Offer, mine: Mapping[str, Any], *, chosen: bool, now: float) -> Card:
+def _card(offer: Offer, mine: Mapping[str, Any], *, chosen: bool, again: bool, now: float) -> Card:
     usual = "microchip" if offer.choices["gpus"].default else "laptop-code"
     return Card(
         offer,
@@ -129,7 +136,7 @@ def _card(offer: Offer, mine: Mapping[str, Any], *, chosen: bool, now: float) ->
         icon=offer.profile.icon or usual,
         overflow=_overflow(offer),
         fields=tuple(
-            _field(field, choice, mine.get(field))
+            _field(field, choice, mine.get(field), again=again)
             for field, choice in offer.choices.items()
             if not choice.fixed
         ),
@@ -142,6 +149,7 @@ def render_form(
     last: Mapping[str, Any],
     *,
     now: float,
+    again: bool = False,
     shares: bool = False,
     folders: tuple[str, ...] = (),
 ) -> str:
@@ -155,6 +163,8 @@ def render_form(
         The user's last choice, chosen again.
     now
         Seconds since the epoch.
+    again
+        Whether that choice was refused just now: it is shown as it was written.
     shares
         Whether to ask if those with whom the server is shared may use its access tokens.
     folders
@@ -165,7 +175,13 @@ def render_form(
     if chosen not in open_names:
         chosen = next(iter(open_names), None)
     cards = [
-        _card(offer, last if (mine := offer.name == chosen) else {}, chosen=mine, now=now)
+        _card(
+            offer,
+            last if (mine := offer.name == chosen) else {},
+            chosen=mine,
+            again=again,
+            now=now,
+        )
         for offer in offered
     ]
     return (

@@ -175,15 +175,18 @@ def resolve(
         value = choice.default
         if field in options:
             given = options[field]
+            words = (
+                f"{profile.title} gives {field}: {choice.allowed}; you asked for {_shown(given)}"
+            )
             try:
                 value = choice.parse(given)
             except ValueError:
-                value = -1
-            if not choice.admits(value):
+                usual = choice.show(choice.default)
                 raise ChoiceRefused(
-                    f"{profile.title} gives {field}: {choice.allowed}; you asked for "
-                    f"{_shown(given)}."
-                )
+                    f"{words}, which is not understood. Write it like {usual}."
+                ) from None
+            if not choice.admits(value):
+                raise ChoiceRefused(f"{words}.")
         values[field] = value
     return Selection(
         name=name,

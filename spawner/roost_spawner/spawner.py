@@ -28,6 +28,7 @@ from roost_spawner.farewell import see_off
 from roost_spawner.options import REQ_TRAITS, flatten, resolve
 from roost_spawner.record import Record, SessionState
 from roost_spawner.sessions import Session, registry
+from roost_spawner.site.units import show_duration
 from roost_spawner.start_failed import StartFailed
 from roost_spawner.starts import GivenUp, ledger
 from roost_spawner.status import times_of
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from roost_spawner.delivery import Handout
 
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
-_CLOCK = 0.5
-"""Seconds by which JupyterHub's count of a start's time may differ from ours."""
+_EARLIER = 0.9, 1.0
+"""Until when a start is waited for: part of ``start_timeout``, or seconds before its end, whichever
+is later.  Then its user is told why, which JupyterHub cannot when it gives up by itself."""
 
 
 class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ships no types
@@ -92,8 +94,6 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     _waiting: Session | None = None
     """A session whose job waits in the queue since before the hub was restarted."""
     _last: dict[str, Any] | None = None
-    _began = 0.0
-    """When the start was asked for (``time.monotonic``)."""
 
     @default("options_form")
     def _options_form_default(self) -> Any:
@@ -214,8 +214,15 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     async def start(self) -> tuple[str, int]:
         """Submit the session's job, or go on with one that waits, until its server answers."""
-        self._began = time.monotonic()
-        return await self._address(await Attempts(self).come_up())
+        part, seconds = _EARLIER
+        limit = max(part * self.start_timeout, self.start_timeout - seconds)
+        try:
+            async with asyncio.timeout(limit) as timer:
+                return await self._address(await Attempts(self).come_up())
+        except TimeoutError:
+            if timer.expired():
+                raise self._too_late() from None
+            raise
 
     def take(self, session: Session) -> None:
         """Have a session be the server from now on."""
@@ -241,6 +248,20 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session.update(state=SessionState.RUNNING)
         self.port = session.record.port
         return session.record.node, session.record.port
+
+    def _too_late(self) -> StartFailed:
+        """Return why a start is given up that is not ready in time: how it stands by then."""
+        session, words = self._session, show_duration(self.start_timeout)
+        sentence = f"Your session was not ready within {words}, and is given up."
+        if session is None:
+            self.refused(GivenUp.TIMEOUT, str(self.user_options.get("profile", "")))
+            return StartFailed(sentence, reason="timeout", status=503)
+        session.given_up = session.given_up or GivenUp.TIMEOUT
+        if session.news:
+            sentence += f" How it stood: {session.news[-1][1]}"
+        return StartFailed(
+            sentence, reason="timeout", status=503, tail=session.log_tail, record=session.record
+        )
 
     def _ended(self, session: Session) -> StartFailed:
         why = session.record.why or "Your session has ended before it was ready."
@@ -317,7 +338,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session.stopping = True
         session.wake()
         if not session.record.over:
-            session.given_up = session.given_up or self._why_stop(session)
+            session.given_up = session.given_up or GivenUp.STOPPED
         session.update(over=True)
         if now:
             return
@@ -330,12 +351,6 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 session.record.job_id or "(id unknown)",
                 session.record.mark,
             )
-
-    def _why_stop(self, session: Session) -> GivenUp:
-        """Tell JupyterHub's own patience, which has ended, from somebody's wish."""
-        waited = time.monotonic() - self._began
-        in_vain = not session.record.ready and waited > self.start_timeout - _CLOCK
-        return GivenUp.TIMEOUT if in_vain else GivenUp.STOPPED
 
     def session_over(self, session: Session) -> None:
         """Tell the hub that the server is no more, and see its job off."""

@@ -43,7 +43,7 @@ async def test_the_home_page_says_why_the_last_session_ended(
     await ground.run(*REMOVE[kind], job.id)
     await until(told, "the hub knows the end", 60)
     await page.goto(testbed.hub_url + "/hub/home")
-    whose = f"Your server {server}" if server else "Your server"
+    whose = f"Your server “{server}”" if server else "Your server"
     alert = page.get_by_text(f"{whose} has ended: {WORDS[kind]}")
     await expect(alert).to_be_visible()
     await shot(page, f"13-home-ended-{kind}")

@@ -31,7 +31,9 @@ def step(page, name):
 
 
 def card(page, server=""):
-    return page.get_by_role("region", name=f"Your server {server}".strip(), exact=True)
+    return page.get_by_role(
+        "region", name=f"Your server “{server}”" if server else "Your server", exact=True
+    )
 
 
 async def test_the_steps_keep_their_times_through_a_reload_and_another_hub(
@@ -110,7 +112,7 @@ async def test_a_session_is_restarted_with_the_same_choice_and_stopped_by_the_ke
     before = [job.id for job in await ground.jobs(SLURM) if job.alive]
     page.on("dialog", lambda dialog: dialog.accept())
     await page.goto(testbed.hub_url + "/hub/home")
-    await page.get_by_role("button", name="Restart your server two").press("Enter")
+    await page.get_by_role("button", name="Restart your server “two”").press("Enter")
     await expect(page.locator("#roost-word")).to_contain_text("is being")
     await shot(page, "15-home-restarting")
     await page.wait_for_url(re.compile("/(hub/spawn-pending|user)/alice/two"), timeout=90_000)
@@ -121,12 +123,12 @@ async def test_a_session_is_restarted_with_the_same_choice_and_stopped_by_the_ke
     _, model = await alice.api("GET", "users/alice/servers/two")
     assert model["user_options"] == {"profile": PROFILES[SLURM], "gpus": "2"}
     await page.goto(testbed.hub_url + "/hub/home")
-    await page.get_by_role("button", name="Stop your server two").press("Space")
-    await expect(page.get_by_text("Your server two has been stopped.")).to_be_visible(
+    await page.get_by_role("button", name="Stop your server “two”").press("Space")
+    await expect(page.get_by_text("Your server “two” has been stopped.")).to_be_visible(
         timeout=90_000
     )
     await expect(card(page, "two")).to_contain_text("Not running")
-    await page.get_by_role("button", name="Delete your server two").press("Enter")
+    await page.get_by_role("button", name="Delete your server “two”").press("Enter")
     await expect(card(page, "two")).to_have_count(0)
 
 

@@ -37,7 +37,7 @@ def words(server, name):
 @pytest.mark.unit
 def test_a_session_that_runs_says_where_how_long_and_how_much():
     found = card(running(), NOW)
-    assert found.title == "Your server two"
+    assert found.title == "Your server “two”"
     assert found.can == ("open", "stop", "restart")
     assert found.words == {
         "state": "Running",
@@ -109,7 +109,7 @@ def test_an_eviction_and_a_scheduler_that_is_away_are_warned_of():
     assert (ending.level, ending.words["notice"]) == ("danger", why)
     assert ending.words["left"] == ""  # the walltime does not count any more
     away = running(state="unreachable", reachable=False)
-    told = "Cluster pool does not answer. Your server two goes on without it."
+    told = "Cluster pool does not answer. Your server “two” goes on without it."
     assert words(away, "notice") == told
 
 

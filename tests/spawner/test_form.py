@@ -36,7 +36,7 @@ NOW = 1_000_000.0
 ROOM = Room(count=4, cpus=8, memory_mib=8192, gpus=2)
 
 
-def form(site, groups, last, *, shares=False, at=NOW - 3, folders=(), **pool):
+def form(site, groups, last, *, again=False, shares=False, at=NOW - 3, folders=(), **pool):
     """Return the form's HTML where a cluster has said what it has."""
     slots = Pool(
         **(
@@ -46,7 +46,7 @@ def form(site, groups, last, *, shares=False, at=NOW - 3, folders=(), **pool):
     )
     sample = Sample(at, Capacity({"reserved": slots}, by="slot"))
     found = offers(site, groups, {}, {"naf": sample}, now=NOW)
-    return render_form(found, last, now=NOW, shares=shares, folders=folders)
+    return render_form(found, last, now=NOW, again=again, shares=shares, folders=folders)
 
 
 class Page(HTMLParser):
@@ -112,6 +112,15 @@ def test_a_last_choice_that_is_not_allowed_any_more_gives_the_default():
     page = Page(text)
     assert page.scripts == 0
     assert page.named("interactive.walltime")[0]["value"] == "12h"
+
+
+def test_what_was_refused_is_shown_as_it_was_written_and_marked():
+    text = form(SITE, [], {"profile": "interactive", "walltime": '99h"><script>'}, again=True)
+    page = Page(text)
+    assert page.scripts == 0
+    (field,) = page.named("interactive.walltime")
+    assert (field["value"], field["aria-invalid"]) == ('99h"><script>', "true")
+    assert "is-invalid" in field["class"]
 
 
 def test_the_form_as_it_is_is_a_valid_choice():

@@ -83,6 +83,10 @@ def test_form_and_rest_come_to_the_same(given):
         ({"profile": "gpu", "gpus": True}, "gives gpus"),
         ({"profile": "interactive", "walltime": "25h"}, "walltime: up to 1d"),
         ({"profile": "interactive", "walltime": "0s"}, "walltime: up to 1d"),
+        (
+            {"profile": "interactive", "walltime": "3 weeks"},
+            "up to 1d; you asked for '3 weeks', which is not understood. Write it like 12h.",
+        ),
         ({"profile": "interactive", "memory": "3 GiB"}, "memory: 2 GiB; you asked for '3 GiB'"),
         ({"profile": "interactive", "cpus": ["2"]}, "cpus: up to 4"),
         ({"profile": "interactive", "cpus": 0}, "cpus: up to 4"),

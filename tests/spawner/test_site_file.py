@@ -78,6 +78,10 @@ def test_memory_without_a_unit_or_sense_is_refused(given):
         ("90m", 5400),
         ("12h", 43200),
         ("1d 12h", 129600),
+        ("1 day 12 Hours", 129600),
+        ("90 min", 5400),
+        ("2 hrs 30 minutes", 9000),
+        ("45 sec", 45),
         ("1-12:00", 129600),
         ("1-12", 129600),
         ("12:30:00", 45000),
@@ -87,7 +91,7 @@ def test_durations_are_read_as_people_write_them(text, seconds):
     assert units.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("given", ["12", "", "12:30", "1w", 90, "0s", "-5m"])
+@pytest.mark.parametrize("given", ["12", "", "12:30", "1w", "2 month", "5 ms", 90, "0s", "-5m"])
 def test_ambiguous_durations_are_refused(given):
     with pytest.raises(ValueError, match="90m"):
         units.parse_duration(given)

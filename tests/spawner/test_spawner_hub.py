@@ -88,6 +88,30 @@ async def test_a_refused_submit_is_told_and_leaves_nothing(hub):
     assert hub.spawner().get_state() == {}
 
 
+async def test_a_start_that_is_not_ready_in_time_is_told_with_how_it_stood(hub):
+    await hub.fetch("POST", "api/users/alice")
+    hub.spawner().start_timeout = 2
+    await hub.submitted()
+    events = await hub.progress()
+    words = "Your session was not ready within 2s, and is given up. How it stood: Job 1.0 is in the"
+    assert words in events[-1]["message"]
+    assert "For your support" in events[-1]["html_message"]
+    assert await hub.settled() is None
+    assert hub.pool.jobs == {}
+
+
+async def test_a_start_that_waits_for_a_token_in_vain_is_told_too(hub, monkeypatch):
+    async def wait():
+        await asyncio.sleep(10)
+
+    await hub.fetch("POST", "api/users/alice")
+    hub.spawner().start_timeout = 1
+    monkeypatch.setattr(hub.shepherd, "start", wait, raising=False)
+    await hub.spawn()
+    assert await hub.settled() is None
+    assert "not ready within 1s" in (await hub.progress())[-1]["message"]
+
+
 async def test_a_submit_without_an_answer_is_found_by_its_mark_and_goes_on(hub):
     hub.pool.lose_answer = hub.pool.run_for_real = True
     await hub.spawn()

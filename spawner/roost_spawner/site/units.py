@@ -14,8 +14,9 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B?)", re.IGNORECASE)
 # Batch systems count memory in powers of two whichever letter is written (sbatch(1), --mem;
 # HTCondor manual, request_memory), so GB and GiB are the same here.
 _MIB = {"k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024}
-_SPAN = re.compile(r"(?:\d+\s*(?:d|h|m|s)\s*)+", re.IGNORECASE)
-_PART = re.compile(r"(\d+)\s*(d|h|m|s)", re.IGNORECASE)
+_UNIT = "d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?"
+_SPAN = re.compile(rf"(?:\d+\s*(?:{_UNIT})\s*)+", re.IGNORECASE)
+_PART = re.compile(r"(\d+)\s*([dhms])", re.IGNORECASE)
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 # sbatch(1), --time: "days-hours", "days-hours:minutes", "hours:minutes:seconds".
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d\d))?(?::(\d\d))?")
@@ -26,7 +27,7 @@ _MOMENT = re.compile(
     re.ASCII,
 )
 
-# The same for editors, whose regular expressions know no flags.
+# The same for editors, whose regular expressions know no flags: of times, the short forms.
 MEMORY_PATTERN = r"^\s*\d+(\.\d+)?\s*[KkMmGgTt][Ii]?[Bb]?\s*$"
 DURATION_PATTERN = r"^\s*((\d+\s*[DdHhMmSs]\s*)+|\d+-\d+(:\d\d){0,2}|\d+:\d\d:\d\d)\s*$"
 COUNT_PATTERN = r"^\s*\d{1,6}\s*$"
