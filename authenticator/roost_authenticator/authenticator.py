@@ -108,6 +108,8 @@ class IAMOAuthenticator(IAMSettings):
 
     async def close(self) -> None:
         """Stop the shepherd, and close the connections to the provider; the next use opens all."""
+        # First who asks: what is asked for after the shepherd's end would open it again.
+        await self.standing.freshness.close()
         await self.shepherd.stop()
         await self.verifier.close()
         await self._http.close()

@@ -77,13 +77,21 @@ class Freshness:
             task.add_done_callback(lambda _: self._tasks.pop(name, None))
         done, _ = await asyncio.wait({task}, timeout=PATIENCE)
         if done:
-            return task.result()
+            return NOTHING if task.cancelled() else task.result()
         task.add_done_callback(lambda done: self._keep(name, done))
         return NOTHING
 
     def drop(self, name: str) -> None:
         """Forget what came too late: the user has logged in again."""
         self._late.pop(name, None)
+
+    async def close(self) -> None:
+        """Give up what is being asked."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _keep(self, name: str, done: asyncio.Task[Fresh]) -> None:
         if not done.cancelled() and done.result() is not NOTHING:

@@ -82,10 +82,7 @@ class World:
     async def hub(self, **traits: Any) -> AsyncIterator[InProcessHub]:
         port = int(self.client.redirect_uri.split(":")[2].split("/")[0])
         async with in_process_hub(self.folder, self.config(**traits), port=port) as hub:
-            try:
-                yield hub
-            finally:
-                await hub.authenticator.shepherd.stop()
+            yield hub
 
 
 async def log_in(hub, world, person, *, browser=None, change=lambda url: url):

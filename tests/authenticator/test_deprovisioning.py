@@ -175,6 +175,26 @@ async def test_a_page_does_not_wait_for_a_provider_that_hangs(world, monkeypatch
         assert groups(hub, "alice") == {"/cms"}
 
 
+async def test_a_hub_that_ends_asks_no_more_and_leaves_the_vault_closed(world, monkeypatch):
+    monkeypatch.setattr("roost_authenticator.freshness.PATIENCE", 0.2)
+    async with world.hub() as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        authenticator, opened = hub.authenticator, []
+
+        async def slow(*_):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                opened.append(authenticator.shepherd._renewals is not None)
+
+        monkeypatch.setattr(authenticator.shepherd, "userinfo", slow)
+        await become_due(hub, "alice")
+        assert (await get(hub, browser)).status == 200
+        assert opened == []
+    assert opened == [True]  # given up before that is closed which it would open again
+    assert authenticator.shepherd._renewals is None
+
+
 async def test_an_answer_about_somebody_else_is_not_used(world, monkeypatch):
     async with world.hub() as hub:
         browser, _ = await log_in(hub, world, ALICE)

@@ -59,7 +59,4 @@ async def double_hub(
     made.Shepherd.vault_keys = [vault_key]
     made.merge(config or Config())
     async with in_process_hub(folder, made, port=port) as hub:
-        try:
-            yield hub
-        finally:
-            await hub.authenticator.shepherd.stop()
+        yield hub
