@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from roost_spawner.delivery import Handout
 
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
-_EARLIER = 0.9, 1.0
-"""Until when a start is waited for: part of ``start_timeout``, or seconds before its end, whichever
-is later.  Then its user is told why, which JupyterHub cannot when it gives up by itself."""
 
 
 class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ships no types
@@ -214,8 +211,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     async def start(self) -> tuple[str, int]:
         """Submit the session's job, or go on with one that waits, until its server answers."""
-        part, seconds = _EARLIER
-        limit = max(part * self.start_timeout, self.start_timeout - seconds)
+        # Before JupyterHub gives up, which does not know how the session stands.
+        limit = max(self.start_timeout - 1, 0.9 * self.start_timeout)
         try:
             async with asyncio.timeout(limit) as timer:
                 return await self._address(await Attempts(self).come_up())
