@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from testbed.errors import TestbedError
@@ -52,6 +53,8 @@ _SHORT_LEASE = """\
 # lease ends its job when the shadow goes.
 STARTER_UPDATE_INTERVAL = 30
 """
+_GONE = 20.0
+"""Seconds for which a daemon that was told to end is waited for."""
 _configuring = threading.Lock()
 
 
@@ -159,6 +162,11 @@ def _daemon(
 
     def stop(host: Host) -> None:
         host.run(["condor_off", "-fast", "-daemon", label], check=False)
+        # A startd takes its time (10 s were seen).  While it is there it counts as ready, and its
+        # master has nothing to start.
+        until = time.monotonic() + _GONE
+        while ready(host) and time.monotonic() < until:
+            time.sleep(0.1)
 
     def ready(host: Host) -> bool:
         if not host.alive(MASTER):
