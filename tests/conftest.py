@@ -15,6 +15,7 @@ from testbed.names import find_the_named_testbed
 
 pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
+ON_THE_TESTBED = ("pool", "browser")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,6 +29,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return tier, "faults" in item.path.parts
 
     items.sort(key=turn)
+    for item in items:
+        if any(item.get_closest_marker(tier) for tier in ON_THE_TESTBED):
+            # There is one, so one worker has it, and they come one after the other; `make test` has
+            # another worker for the rest meanwhile.
+            item.add_marker(pytest.mark.xdist_group("testbed"))
     if "soak" not in config.option.markexpr:
         # Hours of them, for `make soak` (`-m soak`); pytest's summary counts them as deselected.
         soak = [item for item in items if item.get_closest_marker("soak")]
