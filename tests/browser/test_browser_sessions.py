@@ -152,5 +152,5 @@ async def test_another_server_is_added_by_its_name(testbed, page, alice):
     await page.get_by_role("button", name="Add new server").click()
     await expect(card(page, "three")).to_contain_text("Not running")
     page.on("dialog", lambda dialog: dialog.accept())
-    await page.get_by_role("button", name="Delete your server three").click()
+    await page.get_by_role("button", name="Delete your server “three”").click()
     await expect(card(page, "three")).to_have_count(0)
