@@ -43,7 +43,7 @@ chromium:
 	@command -v chromium >/dev/null || { echo "installing Chromium ..."; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
 
 test: lint types docs chromium  ## everything: all tiers, on the testbed (root, Linux)
-	$(BIN)/pytest --numprocesses=2 --dist=loadgroup
+	$(BIN)/pytest --numprocesses=2
 
 soak: $(READY)  ## the long faults, two hours on the testbed (ROOST_SOAK_MINUTES=60 of them at random); `make test` leaves them out
 	$(BIN)/pytest -m soak

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from testbed import lifecycle
 from testbed.demo.person import Person
@@ -15,7 +18,21 @@ from testbed.names import find_the_named_testbed
 
 pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
-ON_THE_TESTBED = ("pool", "browser")
+# All that have one of the last two markers, and a few more.
+ON_THE_TESTBED = re.compile(r"tests/(pool|faults|browser)/|tests/\w+/test_testbed_")
+
+
+class Workers(LoadScopeScheduling):
+    """Two workers: one has the testbed, since there is one, and the other the rest meanwhile."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "testbed" if ON_THE_TESTBED.match(file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Workers:
+    """Have a file's tests come one after the other, and so all that change the testbed."""
+    return Workers(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,10 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     items.sort(key=turn)
     for item in items:
-        if any(item.get_closest_marker(tier) for tier in ON_THE_TESTBED):
-            # There is one, so one worker has it, and they come one after the other; `make test` has
-            # another worker for the rest meanwhile.
-            item.add_marker(pytest.mark.xdist_group("testbed"))
+        if turn(item)[0] >= TIERS.index("pool") and not ON_THE_TESTBED.match(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid} is no place for a test on the testbed")
     if "soak" not in config.option.markexpr:
         # Hours of them, for `make soak` (`-m soak`); pytest's summary counts them as deselected.
         soak = [item for item in items if item.get_closest_marker("soak")]
@@ -44,6 +59,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 find_the_named_testbed()
 
 
+def _testbed(command: str) -> subprocess.CompletedProcess[bytes]:
+    # To stderr: what a worker of pytest-xdist says there is seen.
+    words = [sys.executable, "-m", "testbed", command]
+    return subprocess.run(words, cwd=REPOSITORY, stdout=sys.stderr, check=False)
+
+
 @pytest.fixture(scope="session")
 def testbed(request: pytest.FixtureRequest) -> Site:
     """The testbed, up.  Taken down at the end, unless it was up before or is to be kept."""
@@ -51,14 +72,14 @@ def testbed(request: pytest.FixtureRequest) -> Site:
     was_up = lifecycle.site(folders).hosts["hub"].pid() is not None
     capture = request.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        print("\nbringing the testbed up ...", flush=True)
-        done = subprocess.run([sys.executable, "-m", "testbed", "up"], cwd=REPOSITORY, check=False)
+        print("\nbringing the testbed up ...", file=sys.stderr, flush=True)
+        done = _testbed("up")
     if done.returncode:
         pytest.fail(f"`python -m testbed up` ended with {done.returncode}", pytrace=False)
     yield lifecycle.site(folders)
     if not was_up and not os.environ.get("ROOST_TESTBED_KEEP"):
         with capture.global_and_fixture_disabled():
-            subprocess.run([sys.executable, "-m", "testbed", "down"], cwd=REPOSITORY, check=True)
+            _testbed("down").check_returncode()
 
 
 @pytest.fixture
