@@ -23,7 +23,7 @@ async def desk(page, testbed, alice):
 
 
 @pytest.fixture
-def evict(testbed):
+async def evict(testbed, ground):
     """Return a function that takes alice's job off its node."""
 
     def vacate():
@@ -32,7 +32,8 @@ def evict(testbed):
         assert len(job) == 1
         ap.run(["condor_vacate_job", *job])
 
-    return vacate
+    yield vacate
+    await ground.clear()  # nobody waits for the time that it would have had to save
 
 
 async def test_an_eviction_shows_in_jupyterlab_in_time_to_save(desk, shot, evict):
