@@ -9,6 +9,7 @@ import pytest
 from roost_spawner.site.loader import load_site
 
 from testbed.layout import REPOSITORY
+from tests.support.guest import until
 from tests.support.pool import start_startd, stop_startd
 
 pytestmark = pytest.mark.pool
@@ -34,6 +35,11 @@ async def test_a_notebook_runs_in_a_reserved_slot_as_its_user_with_the_users_own
 ):
     alice = person("alice")
     await alice.login()
+
+    async def nothing_of_hers():
+        return not [job for job in queue() if job["Owner"] == "alice"]
+
+    await until(nothing_of_hers, "the job of a test before has left the queue", 60)
     ready = await alice.start("interactive")
     try:
         (job,) = [job for job in queue() if job["Owner"] == "alice"]

@@ -5,6 +5,7 @@ Requests go to the hub itself, which is all that logins, pages and the API need.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
 from jupyterhub.crypto import CryptKeeper
+from jupyterhub.httpclient import JupyterHubHTTPClient
 from jupyterhub.proxy import Proxy
 from traitlets.config import Config
 
@@ -72,6 +74,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def _give_up_starts(hub: InProcessHub) -> None:
+    """End what still waits for a server: to look at it opens JupyterHub's client once more."""
+    spawners = [spawner for user in hub.users.values() for spawner in user.spawners.values()]
+    starts = [one._spawn_future for one in spawners if one._spawn_future]
+    for start in starts:
+        start.cancel()
+    await asyncio.gather(*starts, return_exceptions=True)
+    if JupyterHubHTTPClient.initialized():
+        await JupyterHubHTTPClient.instance().close()
+
+
 @contextlib.asynccontextmanager
 async def in_process_hub(
     folder: Path, config: Config, *, port: int | None = None
@@ -112,5 +125,6 @@ async def in_process_hub(
         await hub.cleanup()
         if hasattr(hub.authenticator, "close"):
             await hub.authenticator.close()
+        await _give_up_starts(hub)
         hub.db.close()
         hub.db.get_bind().dispose()
