@@ -142,17 +142,8 @@ class Fleet:
 
     async def end(self) -> None:
         """Stop everything, and assert that no job is left behind, nor was submitted twice."""
-
-        async def stopped(guest: Guest) -> None:
-            # A click that was on its way when the hub died may come after the first *stop*.
-            await guest.ask_to_stop()
-            with contextlib.suppress(AssertionError):
-                await guest.gone(limit=30)
-                return
-            await guest.ask_to_stop()
-            await guest.gone()
-
-        await asyncio.gather(*(stopped(guest) for guest in self.guests))
+        await asyncio.gather(*(guest.ask_to_stop() for guest in self.guests))
+        await asyncio.gather(*(guest.gone() for guest in self.guests))
         await self.nothing_left()
 
     async def nothing_left(self) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
 from jupyterhub.crypto import CryptKeeper
-from jupyterhub.httpclient import JupyterHubHTTPClient
 from jupyterhub.proxy import Proxy
 from traitlets.config import Config
 
@@ -75,14 +74,12 @@ def free_port() -> int:
 
 
 async def _give_up_starts(hub: InProcessHub) -> None:
-    """End what still waits for a server: to look at it opens JupyterHub's client once more."""
+    """End what waits for a server: a look at it later would open JupyterHub's client once more."""
     spawners = [spawner for user in hub.users.values() for spawner in user.spawners.values()]
     starts = [one._spawn_future for one in spawners if one._spawn_future]
     for start in starts:
         start.cancel()
     await asyncio.gather(*starts, return_exceptions=True)
-    if JupyterHubHTTPClient.initialized():
-        await JupyterHubHTTPClient.instance().close()
 
 
 @contextlib.asynccontextmanager
@@ -122,9 +119,9 @@ async def in_process_hub(
         hub.metrics_collector.stop()
         for callback in hub._periodic_callbacks.values():
             callback.stop()
+        await _give_up_starts(hub)
         await hub.cleanup()
         if hasattr(hub.authenticator, "close"):
             await hub.authenticator.close()
-        await _give_up_starts(hub)
         hub.db.close()
         hub.db.get_bind().dispose()
