@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := shepherd authenticator spawner hub-config testbed tests bench docs
 
-.PHONY: help check format lint types unit test soak demo bench docs lock clean chromium
+.PHONY: help check format lint types unit test test-long soak demo bench docs lock clean chromium
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(READY): requirements/dev.txt pyproject.toml
 	@echo "setting up $(VENV) ..."
@@ -43,7 +43,10 @@ chromium:
 	@command -v chromium >/dev/null || { echo "installing Chromium ..."; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
 
 test: lint types docs chromium  ## everything: all tiers, on the testbed (root, Linux)
-	$(BIN)/pytest --numprocesses=2
+	$(BIN)/pytest --numprocesses=3
+
+test-long: $(READY) chromium  ## what is slow and rarely broken, on the testbed; before each release
+	$(BIN)/pytest -m long
 
 soak: $(READY)  ## the long faults, two hours on the testbed (ROOST_SOAK_MINUTES=60 of them at random); `make test` leaves them out
 	$(BIN)/pytest -m soak

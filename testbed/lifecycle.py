@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -11,10 +10,9 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed import hostsfile, machine, net, processes
+from testbed import hostsfile, locks, machine, net, processes
 from testbed.authority import make_certificate
 from testbed.errors import TestbedError
 from testbed.host import Host, remove_groups
@@ -23,7 +21,6 @@ from testbed.layout import (
     BENCH_PLAN,
     FORWARDED,
     LOOPBACK,
-    NAME,
     PLAN,
     REPOSITORY,
     SWITCH,
@@ -37,32 +34,12 @@ from testbed.root import Roots
 from testbed.services import all_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from testbed.services.base import Service
     from testbed.steps import Say
 
 ALL_HOSTS = PLAN | BENCH_PLAN
-LOCK = Path(f"/run/{NAME}-testbed.lock")
-
-
-@contextlib.contextmanager
-def lock() -> Iterator[None]:
-    """Let one `up` or `down` at a time."""
-    with LOCK.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(file.fileno()), LOCK.stat())
-        except OSError:
-            mine = False  # held, or removed by its holder between our open and our lock
-        if not mine:
-            raise TestbedError(
-                "Another `python -m testbed up` or `down` is at work; wait for it to end."
-            )
-        try:
-            yield
-        finally:
-            LOCK.unlink()
 
 
 def site(folders: Folders) -> Site:
@@ -107,19 +84,21 @@ def up(
     roots = Roots(folders, suite)
     machine.require(folders, building=bool(roots.missing()))
     began = time.monotonic()
-    with lock():
+    with locks.one_command():
         folders.cache.mkdir(parents=True, exist_ok=True)
-        roots.build(say)
+        with locks.wait_for(folders.cache / "lock"):
+            roots.build(say)
         folders.state.mkdir(parents=True, exist_ok=True)
         _keep_settings(folders, {"suite": suite, "shared_home": shared_home})
         place = site(folders)
         with say(f"{len(PLAN)} hosts up on their own network"):
-            net.make_switch()
+            with locks.wait_for(locks.SHARED):
+                net.make_switch()
+                hostsfile.write(machine_lines(PLAN))
             _make_homes(place)
             for name in PLAN:
                 boot(place, roots, name)
             _forward(folders)
-            hostsfile.write(machine_lines(PLAN))
         stale = [name for name in PLAN if not place.hosts[name].is_of(root_of(roots, name))]
         if stale:
             print(f"older than their recipe, until a `down` and `up`: {', '.join(stale)}")
@@ -316,7 +295,7 @@ def _end_forwarder(folders: Folders) -> None:
 
 def down(folders: Folders, say: Say) -> None:
     """Take everything down, from any half state; only logs and the cache stay."""
-    with lock(), say("everything is down"):
+    with locks.one_command(), say("everything is down"):
         _end_forwarder(folders)
         place = site(folders)
         for host in place.hosts.values():
@@ -326,9 +305,10 @@ def down(folders: Folders, say: Say) -> None:
                 os.kill(pid, signal.SIGKILL)
         for name in net.namespaces():
             net.unplug(name)
-        net.tidy()
         remove_groups()
-        hostsfile.write([])
+        with locks.wait_for(locks.SHARED):
+            net.tidy()
+            hostsfile.write([])
         for name in ("hosts", "secrets", "home"):
             shutil.rmtree(folders.state / name, ignore_errors=True)
         for name in ("settings.json", "forwarder"):

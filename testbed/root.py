@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 NPM = REPOSITORY / "testbed/npm"
 PACKAGES = "npm packages"
+_KEPT = 24 * 3600.0
+"""Seconds for which a layer stays that no recipe asks for."""
 ALONE = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
@@ -58,7 +62,7 @@ class Roots:
         return [layer for layer in self.layers.values() if not self.path(layer.name).exists()]
 
     def build(self, say: Say) -> None:
-        """Build what is missing, side by side, and drop what no recipe asks for.
+        """Build what is missing, side by side, and drop what no recipe has asked for in a day.
 
         Raises
         ------
@@ -84,6 +88,8 @@ class Roots:
                 self._build(missing[name])
 
         in_order(after, do, workers=3)
+        for name in self.layers:
+            os.utime(self.path(name))
         self._drop_old()
 
     def _build(self, layer: Layer) -> None:
@@ -159,7 +165,10 @@ class Roots:
         old = [
             path
             for path in (folder.iterdir() if folder.exists() else ())
-            if path.name.startswith(f"{self.suite}-") and path.name not in wanted
+            if path.name.startswith(f"{self.suite}-")
+            and path.name not in wanted
+            # Another checkout may ask for it in a minute.
+            and path.stat().st_mtime < time.time() - _KEPT
         ]
         mounted = _mounted_anywhere() if old else ""
         for path in old:

@@ -1,4 +1,4 @@
-"""Fixtures for every tier; the testbed is brought up by the first test that asks for it."""
+"""Fixtures for every tier; a testbed is brought up by the first test that asks for it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# Each worker that needs one has a testbed of its own, which shares the cache of roots only.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if _WORKER != "gw0":
+    os.environ["ROOST_TESTBED_NAME"] = os.environ.get("ROOST_TESTBED_NAME", "roost") + _WORKER[2:]
 
 from testbed import lifecycle
 from testbed.demo.person import Person
@@ -19,41 +26,46 @@ from testbed.names import find_the_named_testbed
 pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
 # All that have one of the last two markers, and a few more.
+LONGEST = ("pool", "faults")
 ON_THE_TESTBED = re.compile(r"tests/(pool|faults|browser)/|tests/\w+/test_testbed_")
 
 
 class Workers(LoadScopeScheduling):
-    """Two workers: one has the testbed, since there is one, and the other the rest meanwhile."""
+    """Folders that use a testbed go to one worker each; all other files to the one that is free."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "testbed" if ON_THE_TESTBED.match(file) else file
+        found = ON_THE_TESTBED.match(file)
+        return str(Path(file).parent) if found else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Workers:
-    """Have a file's tests come one after the other, and so all that change the testbed."""
+    """Hand out the long folders first, in the order of the collection."""
+    config.option.loadscopereorder = False
     return Workers(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the quick tiers first, faults last in theirs, and refuse a test that belongs to none."""
+    """Order the tiers, leave out those that are not asked for, and refuse a test that has none."""
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             raise pytest.UsageError(f"{item.nodeid} has no marker; give it one of {TIERS}")
 
-    def turn(item: pytest.Item) -> tuple[int, bool]:
+    def turn(item: pytest.Item) -> tuple[bool, int, bool]:
         tier = max(i for i, name in enumerate(TIERS) if item.get_closest_marker(name))
-        return tier, "faults" in item.path.parts
+        # Beside others the longest folders begin first; alone, what is quick tells most.
+        longest = _PARALLEL and item.path.parent.name in LONGEST
+        return not longest, tier, "faults" in item.path.parts
 
     items.sort(key=turn)
     for item in items:
-        if turn(item)[0] >= TIERS.index("pool") and not ON_THE_TESTBED.match(item.nodeid):
+        if turn(item)[1] >= TIERS.index("pool") and not ON_THE_TESTBED.match(item.nodeid):
             raise pytest.UsageError(f"{item.nodeid} is no place for a test on the testbed")
-    if "soak" not in config.option.markexpr:
-        # Hours of them, for `make soak` (`-m soak`); pytest's summary counts them as deselected.
-        soak = [item for item in items if item.get_closest_marker("soak")]
-        config.hook.pytest_deselected(items=soak)
-        items[:] = [item for item in items if item not in soak]
+    for tier in ("soak", "long"):
+        if tier not in config.option.markexpr:
+            left_out = [item for item in items if item.get_closest_marker(tier)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
 
 find_the_named_testbed()
