@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,21 +25,26 @@ from testbed.names import find_the_named_testbed
 pytest_plugins = ["tests.support.session_hub"]
 TIERS = ("unit", "hub", "chart", "pool", "browser")
 # All that have one of the last two markers, and a few more.
-LONGEST = ("pool", "faults")
+LONGEST = ("faults", "browser")
 ON_THE_TESTBED = re.compile(r"tests/(pool|faults|browser)/|tests/\w+/test_testbed_")
 
 
 class Workers(LoadScopeScheduling):
-    """Folders that use a testbed go to one worker each; all other files to the one that is free."""
+    """A file for each free worker; the last one begins with what needs no testbed."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        found = ON_THE_TESTBED.match(file)
-        return str(Path(file).parent) if found else file
+        return nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: Any) -> None:
+        last = node is self.nodes[-1]
+        wanted = [file for file in self.workqueue if bool(ON_THE_TESTBED.match(file)) != last]
+        if wanted:
+            self.workqueue.move_to_end(wanted[0], last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Workers:
-    """Hand out the long folders first, in the order of the collection."""
+    """Hand out the files in the order of the collection."""
     config.option.loadscopereorder = False
     return Workers(config, log)
 
@@ -51,11 +55,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not any(item.get_closest_marker(tier) for tier in TIERS):
             raise pytest.UsageError(f"{item.nodeid} has no marker; give it one of {TIERS}")
 
-    def turn(item: pytest.Item) -> tuple[bool, int, bool]:
+    def turn(item: pytest.Item) -> tuple[int, int, bool]:
         tier = max(i for i, name in enumerate(TIERS) if item.get_closest_marker(name))
-        # Beside others the longest folders begin first; alone, what is quick tells most.
-        longest = _PARALLEL and item.path.parent.name in LONGEST
-        return not longest, tier, "faults" in item.path.parts
+        # Beside others the longest files begin first; alone, what is quick tells most.
+        folder = item.path.parent.name
+        first = LONGEST.index(folder) if _PARALLEL and folder in LONGEST else len(LONGEST)
+        return first, tier, folder == "faults"
 
     items.sort(key=turn)
     for item in items:

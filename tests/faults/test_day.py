@@ -163,6 +163,7 @@ def judge(day, reader, sessions, began, end, outage):
     assert 2 * (len(beyond) - 1) <= len(day.faults), day.faults
 
 
+@pytest.mark.long
 async def test_a_short_day_of_tokens(testbed):
     """Six sessions, tokens of 27 s."""
     with crowd_ground.crowded(testbed, 6, lifetime=27):

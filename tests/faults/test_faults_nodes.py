@@ -21,7 +21,7 @@ from tests.support.fleet import Fleet
 from tests.support.ground import HTCONDOR, SLURM
 from tests.support.guest import until
 
-pytestmark = pytest.mark.pool
+pytestmark = [pytest.mark.pool, pytest.mark.long]
 
 HERE = {HTCONDOR: "ep1", SLURM: "gpu1"}
 THERE = {HTCONDOR: "ep2", SLURM: "gpu2"}

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.pool
 async def test_services_that_are_away_cost_no_session_and_leave_no_job(ground, fleet, services):
     kinds = tuple(dict.fromkeys(kind for service in services for kind in KINDS[service]))
     felt = not UNFELT.issuperset(services)
-    await outage(ground, fleet, kinds, ground.away(*services), 20, felt=felt)
+    await outage(ground, fleet, kinds, ground.away(*services), 8, felt=felt)
 
 
 def test_every_service_has_its_turn():

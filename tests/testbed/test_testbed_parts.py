@@ -12,7 +12,15 @@ from testbed import processes
 from testbed.carried import apt_settings, pip_settings
 from testbed.errors import TestbedError
 from testbed.jobs import in_order
-from testbed.layout import PLAN, Folders, Site, hosts_lines, machine_lines
+from testbed.layout import (
+    LOOPBACK,
+    MACHINE_DOMAIN,
+    PLAN,
+    Folders,
+    Site,
+    hosts_lines,
+    machine_lines,
+)
 from testbed.rooted import inside
 
 pytestmark = pytest.mark.unit
@@ -159,7 +167,7 @@ def test_a_dead_process_that_nobody_has_reaped_counts_as_gone():
 
 def test_hosts_see_the_network_and_the_machine_its_loopback():
     assert "10.77.0.18 hub.roost.test hub" in hosts_lines(PLAN)
-    assert "127.77.0.18 hub.roost.test" in machine_lines(PLAN)
+    assert f"{LOOPBACK}.18 hub.{MACHINE_DOMAIN}" in machine_lines(PLAN)
 
 
 def test_a_secret_is_made_once_however_many_ask_at_the_same_time(tmp_path):
