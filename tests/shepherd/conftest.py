@@ -15,18 +15,28 @@ SCOPES = ("compute.read", "compute.create")
 
 
 class Clock:
-    """Real time, that can be pushed forward."""
+    """A clock that stands, and goes on only when it is pushed: a slow machine changes nothing."""
 
     def __init__(self) -> None:
+        self._stands_at: float | None = time.time()
         self.ahead = 0.0
 
+    def run(self) -> None:
+        """Go on with real time, for tests in which it has to pass, or other processes take part."""
+        self._stands_at = None
+
     def __call__(self) -> float:
-        return time.time() + self.ahead
+        return (time.time() if self._stands_at is None else self._stands_at) + self.ahead
 
 
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture
+def real_time(clock):
+    clock.run()
 
 
 @pytest.fixture

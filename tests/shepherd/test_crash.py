@@ -12,7 +12,7 @@ import pytest
 from roost_shepherd.errors import NeedsLogin
 from roost_shepherd.vault.models import GrantState
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("real_time")]
 
 AP = "https://ap.example.org:9618"
 CHILD = Path(__file__).with_name("renewing_child.py")

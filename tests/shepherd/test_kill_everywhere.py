@@ -16,7 +16,7 @@ import pytest
 from roost_shepherd.errors import NeedsLogin
 from roost_shepherd.vault.models import GrantState
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("real_time")]
 
 CHILDREN = Path(__file__).with_name("dying_children.py")
 DIED, DONE = 77, 0

@@ -26,7 +26,7 @@ def service(shepherd):
     return shepherd.service_token(audience=BROKER, scopes=READ)
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=20.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the double has no events
             await asyncio.sleep(0.05)
@@ -35,6 +35,7 @@ async def until(condition, seconds=5.0):
 # -- the loop ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("real_time")
 async def test_the_loop_renews_what_is_used_before_anyone_asks(shepherd, double, log_in):
     double.lifetime = 3
     await log_in(shepherd)
@@ -46,6 +47,7 @@ async def test_the_loop_renews_what_is_used_before_anyone_asks(shepherd, double,
     assert len(double.refreshes) == 2
 
 
+@pytest.mark.usefixtures("real_time")
 async def test_the_loop_lets_rest_what_nobody_took(shepherd, double, log_in):
     double.lifetime = 1.5
     await log_in(shepherd)
@@ -58,33 +60,35 @@ async def test_the_loop_lets_rest_what_nobody_took(shepherd, double, log_in):
     assert len(double.refreshes) == 3
 
 
+@pytest.mark.usefixtures("real_time")
 async def test_a_session_is_served_valid_tokens_through_many_lives(shepherd, double, log_in):
     double.lifetime = 2
     await log_in(shepherd)
     await shepherd.start()
     seen = set()
-    loop = asyncio.get_running_loop()
-    end = loop.time() + 7
-    while loop.time() < end:
-        token = await take(shepherd)
-        seen.add(token.value)
-        assert token.expires_at > time.time()
-        await asyncio.sleep(0.1)
-    assert len(seen) >= 5
-    assert len(double.refreshes) == len(seen)
+    async with asyncio.timeout(60):
+        while len(seen) < 5:
+            asked_at = time.time()
+            token = await take(shepherd)
+            seen.add(token.value)
+            assert token.expires_at > asked_at
+            await asyncio.sleep(0.1)
+    assert len(double.refreshes) - len(seen) in (0, 1)  # the next one may be there by now
 
 
+@pytest.mark.usefixtures("real_time")
 async def test_the_loop_outlives_an_outage(shepherd, double, log_in):
     double.lifetime = 2
     await log_in(shepherd)
     await take(shepherd)
     await shepherd.start()
     double.fail = (503, "", {})
-    await asyncio.sleep(2)
+    await until(lambda: len(double.refreshes) > 1)
+    await shepherd._renewals.drain()
     assert (await shepherd.status("alice")).state is GrantState.RETRYING
     double.fail = None
     before = len(double.refreshes)
-    await until(lambda: len(double.refreshes) > before, 10)
+    await until(lambda: len(double.refreshes) > before)
     await shepherd._renewals.drain()
     assert (await shepherd.status("alice")).state is GrantState.LIVE
 
