@@ -21,6 +21,8 @@ from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
+from roost_hub.spawn_clicks import take_clicks
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -91,6 +93,7 @@ async def begin(app: Any, site_file: Path) -> Engine:
     if hasattr(app.authenticator, "ask_for"):
         engine.on_change.append(lambda site: _ask_for(app.authenticator, site))
     engine.follow()
+    take_clicks(app)
     gauges.engine = app.tornado_application.settings[ENGINE] = engine
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):

@@ -1,0 +1,84 @@
+"""The handler of *Start*: a second click leads to the start that is under way.
+
+In place of JupyterHub's own, which answers the second click with an error, and notes a choice that
+is refused with a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from jupyterhub.handlers.pages import SpawnHandler
+from jupyterhub.scopes import needs_scope
+from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import url_path_join
+from tornado import web
+
+_PATHS = (r"spawn", r"spawn/([^/]+)", r"spawn/([^/]+)/([^/]+)")
+
+
+class _OneLine:
+    """A log in which a refusal is one line; an error that was not foreseen keeps its traceback."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the log has else."""
+        return getattr(self._log, name)
+
+    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log an error."""
+        refusal = sys.exception()
+        if kwargs.get("exc_info") and isinstance(refusal, (web.HTTPError, SpawnException)):
+            kwargs["exc_info"] = False
+            said = getattr(refusal, "log_message", None) or refusal
+            msg, args = f"{msg}: %s", (*args, " ".join(str(said).split())[:500])
+        self._log.error(msg, *args, **kwargs)
+
+
+class ClickHandler(SpawnHandler):  # type: ignore[misc]  # JupyterHub ships no types
+    """The spawn page and its form."""
+
+    @property
+    def log(self) -> Any:
+        """The hub's log."""
+        return _OneLine(super().log)
+
+    async def _wrap_spawn_single_user(self, *args: Any, **kwargs: Any) -> None:
+        """Start a server, or go to the start that another click has begun."""
+        spawner, pending_url = args[3:5]
+        if spawner.active:
+            self.redirect(pending_url)
+            return
+        try:
+            await super()._wrap_spawn_single_user(*args, **kwargs)
+        except web.HTTPError as error:
+            # The other click came while this one waited for the user's login to be renewed.
+            if error.status_code != 500 or not spawner.active:
+                raise
+            self.redirect(pending_url)
+
+    @needs_scope("servers")  # type: ignore[untyped-decorator]  # likewise
+    async def _post(self, user_name: str, server_name: str, display_name: str) -> None:
+        """Start a server; of one that starts, runs or stops, go to the page that shows it."""
+        mine = user_name == self.current_user.name
+        user = self.current_user if mine else self.find_user(user_name)
+        spawner = None if user is None else user.spawners.get(server_name)
+        if spawner is not None and spawner.active:
+            self.redirect(self._get_pending_url(user, server_name))
+            return
+        await super()._post(user_name=user_name, server_name=server_name, display_name=display_name)
+
+
+def take_clicks(app: Any) -> None:
+    """Put the handler before JupyterHub's own.
+
+    Parameters
+    ----------
+    app
+        The running JupyterHub.
+    """
+    handlers = [(url_path_join(app.hub_prefix, path), ClickHandler) for path in _PATHS]
+    app.tornado_application.add_handlers(r".*", handlers)
