@@ -21,6 +21,8 @@ def secret(name: str) -> str:
     return (ETC / name).read_text().strip()
 
 
+os.umask(0o077)  # databases, logs and keys are the hub's alone
+# Sets tornado_settings too, with the headers of the pages: add to them, do not replace them.
 site = configure(c, ETC / "site.yaml")
 HUB = site.hub_url.rstrip("/")
 
@@ -55,8 +57,6 @@ c.JupyterHub.internal_certs_location = str(STATE / "internal-ssl")
 # -- sessions -----------------------------------------------------------------------------------
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.named_server_limit_per_user = 5
-# To the pending page soon, yet late enough for a refused choice to be the answer to the click.
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0.3}
 c.RoostSpawner.default_url = "/lab"
 c.RoostSpawner.agent_folder = str(STATE / "agents")  # jobs in the queue outlive upgrades of the hub
 c.RoostSpawner.http_timeout = 60

@@ -17,6 +17,7 @@ from roost_spawner.site.loader import load_site
 from roost_hub import announcements, api, health_api, servers, startup, tokens
 from roost_hub.admin import handlers as admin
 from roost_hub.lab import lab_environment, lab_files
+from roost_hub.page_security import secure_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +72,9 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
         "roost_tokens": tokens.for_pages,
         **hub.get("template_vars", {}),
     }
+    secure_pages(hub, https=urlsplit(site.hub_url).scheme == "https")
+    # To the pending page soon, yet late enough for a refused choice to be the answer to the click.
+    hub.tornado_settings.setdefault("slow_spawn_timeout", 0.3)
     # A site's own files and variables go over ours.
     spawner = c.RoostSpawner
     spawner.session_files = lab_files() | dict(spawner.get("session_files", {}))

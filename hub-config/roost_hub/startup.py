@@ -19,6 +19,7 @@ from roost_spawner.engine import shared_engine
 from roost_spawner.gauges import gauges
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
+from sqlalchemy.engine import make_url
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from roost_hub.spawn_clicks import take_clicks
@@ -94,6 +95,7 @@ async def begin(app: Any, site_file: Path) -> Engine:
         engine.on_change.append(lambda site: _ask_for(app.authenticator, site))
     engine.follow()
     take_clicks(app)
+    keep_private(app.db_url, app.log)
     gauges.engine = app.tornado_application.settings[ENGINE] = engine
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):
@@ -105,6 +107,25 @@ async def begin(app: Any, site_file: Path) -> Engine:
     waiting = [s for s in registry if getattr(s.host, "waiting", None) is s]
     await asyncio.gather(_route(app), *(_go_on(app, session) for session in waiting))
     return engine
+
+
+def keep_private(db_url: str, log: Any) -> None:
+    """Take the file of JupyterHub's database from other accounts: it has hashes of every token.
+
+    Parameters
+    ----------
+    db_url
+        JupyterHub's ``db_url``; only a file of SQLite's is looked at.
+    log
+        Told when the file was not the hub's alone.
+    """
+    url = make_url(db_url)
+    if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
+        return
+    for path in (Path(f"{url.database}{suffix}") for suffix in ("", "-wal", "-shm")):
+        if path.exists() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+            log.warning("Other accounts could read %s; it is the hub's alone from now on", path)
 
 
 def _ask_for(authenticator: Any, site: Site) -> list[str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from testbed.layout import Site
 
 ARTEFACTS = REPOSITORY / "tests/artefacts"
+POLICY = "Content Security Policy"
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 THEMES = ("light", "dark")
 # Runs in the page.
@@ -152,6 +153,8 @@ async def page(context, testbed, alice):
     """Return a page of a browser in which alice is logged in."""
     account = next(one for one in testbed.people if one.name == alice.name)
     found = context.pages[0]
+    blocked: list[str] = []
+    found.on("console", lambda said: blocked.append(said.text) if POLICY in said.text else None)
     await found.goto(testbed.hub_url + "/hub/login")
     await found.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
     await found.get_by_label("Username").fill(account.name)
@@ -162,6 +165,7 @@ async def page(context, testbed, alice):
     # JupyterLab listens to the session that is stopped now.  A stream that both sides close in the
     # same moment makes JupyterHub's proxy fail the next request ("socket hang up", 503).
     await found.goto("about:blank")
+    assert blocked == [], "the pages' own policy blocks parts of them"
 
 
 @pytest.fixture

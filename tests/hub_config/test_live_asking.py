@@ -9,10 +9,13 @@ from types import SimpleNamespace
 import pytest
 from roost_hub.live import clusters, identity
 from roost_hub.live.check import Unusable, load
+from roost_hub.live.hub import of_the_pages
 from roost_hub.live.verdicts import Ask, Verdict
+from roost_hub.page_security import secure_pages
 from roost_spawner.clusters.base import Capacity, Judgement, Resources
 from roost_spawner.errors import ClusterUnreachable, NotAuthorized
 from roost_spawner.site.models import HTCondorCluster, SlurmCluster
+from traitlets.config import Config
 
 pytestmark = pytest.mark.unit
 
@@ -156,3 +159,24 @@ async def test_a_vault_of_another_account_is_not_opened(tmp_path, monkeypatch):
     file.touch()
     monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
     assert "belongs to another account" in await tried()
+
+
+# -- the hub's own configuration -------------------------------------------------------------------
+
+
+def verdicts_of(**settings):
+    c = Config()
+    secure_pages(c.JupyterHub, https=True)
+    c.JupyterHub.update(settings)
+    return {finding.verdict: finding.said for finding in of_the_pages(c)}
+
+
+def test_servers_in_the_hubs_origin_are_remarked():
+    assert "share the hub's host" in verdicts_of()[Verdict.REMARK]
+    own = verdicts_of(subdomain_host="https://hub.example.org")
+    assert own == {Verdict.GOOD: "Users' servers have hosts below https://hub.example.org."}
+
+
+def test_replaced_headers_are_bad():
+    said = verdicts_of(tornado_settings={"slow_spawn_timeout": 1})[Verdict.BAD]
+    assert "Content-Security-Policy" in said

@@ -16,6 +16,7 @@ from roost_hub import health_api, servers
 from roost_hub.admin import handlers as admin
 from roost_hub.api import HANDLERS
 from roost_hub.configure import TEMPLATES
+from roost_hub.page_security import secure_pages
 from roost_spawner import sessions
 from roost_spawner.engine import _engines
 from roost_spawner.gauges import gauges
@@ -136,6 +137,7 @@ def hub_config(site_file, shepherd, build):
     c.Authenticator.shepherd = shepherd
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    secure_pages(c.JupyterHub, https=False)
     c.JupyterHub.spawner_class = type("Spawner", (RoostSpawner,), {"build_cluster": build})
     c.RoostSpawner.site_file = str(site_file)
     c.RoostSpawner.agent_folder = str(site_file.with_name("agents"))

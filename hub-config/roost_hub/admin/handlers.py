@@ -83,10 +83,16 @@ class AdminHandler(_Admin, BaseHandler):  # type: ignore[misc]  # JupyterHub shi
             "roost_admin.html",
             report=await self.report(),
             words=words,
+            may_open=self._may_open,
             in_utc=in_utc,
             machine_time=machine_time,
         )
         self.finish(html)
+
+    def _may_open(self, session: dict[str, Any]) -> bool:
+        """Return whether JupyterHub lets the caller into a session's server."""
+        scope = f"access:servers!server={session['user']}/{session['server']}"
+        return bool(has_scope(scope, self.parsed_scopes, db=self.db))
 
 
 class AdminDataHandler(_Admin, Reader):

@@ -27,6 +27,7 @@ class Verdict(enum.StrEnum):
 
     GOOD = "good"
     BAD = "BAD"
+    REMARK = "remark"
     UNKNOWN = "not checked"
 
 
