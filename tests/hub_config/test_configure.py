@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,11 @@ def test_the_shipped_configuration_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("ROOST_IAM_ISSUER", "https://iam.roost.test:8443")
     c = Config()
     source = SHIPPED.with_name("jupyterhub_config.py").read_text()
-    exec(compile(source, "jupyterhub_config.py", "exec"), {"get_config": lambda: c})
+    before = os.umask(0o022)
+    try:
+        exec(compile(source, "jupyterhub_config.py", "exec"), {"get_config": lambda: c})
+    finally:
+        assert os.umask(before) == 0o077
     assert c.JupyterHub.spawner_class == "roost"
     assert c.IAMOAuthenticator.client_secret == "the iam-client-secret"
     assert c.JupyterHub.hub_bind_url.startswith("https://127.0.0.1:")

@@ -89,7 +89,8 @@ def test_the_database_of_the_hub_is_the_hubs_alone(tmp_path):
     log = Mock()
     files = [tmp_path / f"jupyterhub.sqlite{suffix}" for suffix in ("", "-wal")]
     for file in files:
-        file.touch(0o644)
+        file.touch()
+        file.chmod(0o644)
     keep_private(f"sqlite:///{files[0]}", log)
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
     assert [call.args[1] for call in log.warning.call_args_list] == files
