@@ -192,6 +192,5 @@ def render_form(
             version=version(offered),
             shares=shares,
             share_tokens=SHARE_TOKENS,
-            shared=last.get(SHARE_TOKENS) == "yes",
         )
     )

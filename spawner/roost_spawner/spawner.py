@@ -25,7 +25,7 @@ from roost_spawner.delivery import fresh_tokens, withheld
 from roost_spawner.engine import Engine, build_cluster, shared_engine
 from roost_spawner.errors import ChoiceRefused, ClusterUnreachable, RoostError
 from roost_spawner.farewell import see_off
-from roost_spawner.options import REQ_TRAITS, flatten, resolve
+from roost_spawner.options import REQ_TRAITS, SHARE_TOKENS, flatten, resolve
 from roost_spawner.record import Record, SessionState
 from roost_spawner.sessions import Session, registry
 from roost_spawner.site.units import show_duration
@@ -102,7 +102,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     @default("apply_user_options")
     def _apply_user_options_default(self) -> Any:
-        return lambda spawner, options: spawner.choose(options)
+        return lambda spawner, options: spawner.take_choice(options)
 
     @default("server_token_scopes")
     def _server_token_scopes_default(self) -> list[str]:
@@ -177,6 +177,20 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
             choice.refused(self, options)
             raise
         return options
+
+    def options_from_query(self, query_data: dict[str, list[str]]) -> Any:
+        """Return what a link chooses; consent to share tokens is given on the form only."""
+        if flatten(query_data).get(SHARE_TOKENS) == "yes":
+            error = ChoiceRefused("A link cannot share your access tokens: choose so on this page.")
+            raise self.failure(error, "choice", 400)
+        return super().options_from_query(query_data)
+
+    def take_choice(self, options: dict[str, Any]) -> None:
+        """Validate a choice that is about to be started, and keep it without its consent."""
+        self.choose(options)
+        kept = {name: value for name, value in options.items() if name != SHARE_TOKENS}
+        if self.orm_spawner.user_options != kept:
+            self.orm_spawner.user_options = kept
 
     def choose(self, options: dict[str, Any]) -> None:
         """Validate a user's choice, wherever it came from."""

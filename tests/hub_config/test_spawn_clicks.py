@@ -28,6 +28,10 @@ async def tab(hub):
             assert answer.status == 302
 
         async def click(server="", **options):
+            if options.pop("link", False):
+                url = URL(hub.app.url + "spawn/alice").with_query(options)
+                async with session.get(url, allow_redirects=False) as answer:
+                    return answer.status, answer.headers.get("Location", ""), await answer.text()
             url = hub.app.url + "spawn/alice" + (f"/{server}" if server else "")
             # The cookie of a user who is logged in is another than the one before.
             cookies = jar.filter_cookies(URL(hub.app.url))
@@ -77,3 +81,14 @@ async def test_what_nobody_foresaw_keeps_its_traceback(hub, tab, caplog, monkeyp
     monkeypatch.setattr(hub.app.spawner_class, "_from_form", broken)
     await tab("new")
     assert any(record.exc_info for record in caplog.records if record.levelno >= logging.ERROR)
+
+
+async def test_a_link_starts_a_server_and_shares_no_tokens(hub, tab):
+    choice = {"opt-profile": "interactive"}
+    status, _, page = await tab(link=True, **choice, **{"opt-share_tokens": "yes"})
+    assert status == 400
+    assert "A link cannot share your access tokens" in page
+    assert hub.pool.requests == []
+    status, _, _ = await tab(link=True, **choice)
+    assert status == 302
+    assert not hub.spawner().session.record.share_tokens

@@ -93,6 +93,21 @@ async def test_an_owner_who_allowed_it_shares_the_tokens_too(hub):
     assert type(session.record).from_state(session.record.to_state()).share_tokens
 
 
+async def test_an_allowance_is_for_one_start(hub):
+    hub.pool.run_for_real = True
+    await hub.submitted(profile="interactive", share_tokens="yes")
+    assert (await hub.settled())["ready"]
+    await hub.fetch("DELETE", "api/users/alice/server")
+    assert await hub.settled() is None
+    session = await hub.submitted(profile="interactive")
+    assert not session.record.share_tokens
+    assert hub.spawner().orm_spawner.user_options == {"profile": "interactive"}
+    await hub.fetch("DELETE", "api/users/alice/server")
+    assert await hub.settled() is None
+    await hub.fetch("POST", "api/users/alice/server")  # as it was before
+    assert not hub.spawner().session.record.share_tokens
+
+
 async def test_an_allowance_is_yes_or_no(hub):
     await hub.fetch("POST", "api/users/alice")
     code, answer = await hub.fetch("POST", "api/users/alice/server", {"share_tokens": "maybe"})
