@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from roost_spawner.errors import SiteError
@@ -280,3 +281,32 @@ def test_the_families_say_what_may_not_be_added_and_the_line_is_named(parse, mon
     assert f"line {line + 1}: profiles.tuned.submit_commands.universe: universe is ours" in str(
         caught.value.sentence
     )
+
+
+ABSURD = ["9" * 303 + "T", "9" * 400 + "d", "9" * 5000, "9" * 5000 + "h", "1." + "9" * 400 + "G"]
+
+
+@pytest.mark.parametrize("given", [*ABSURD, 10**400, float("inf"), "1d" + "9" * 99 + "h"])
+@pytest.mark.parametrize(
+    "parse",
+    [
+        units.parse_memory,
+        units.parse_duration,
+        units.parse_count,
+        units.parse_ports,
+        units.parse_moment,
+    ],
+)
+def test_an_absurd_amount_is_refused_in_a_short_sentence(parse, given):
+    with pytest.raises(ValueError, match=r"is no|names a") as refused:
+        parse(given)
+    assert len(str(refused.value)) < 250
+
+
+def test_a_file_with_an_absurd_amount_is_refused(tmp_path):
+    shipped = (Path(__file__).parents[2] / "hub-config/site.yaml").read_text()
+    path = tmp_path / "site.yaml"
+    path.write_text(shipped.replace("memory: 1 GiB", f"memory: {'9' * 303}T", 1))
+    with pytest.raises(SiteError) as refused:
+        load_site(path)
+    assert "is no amount of memory" in refused.value.sentence

@@ -48,6 +48,11 @@ def seen(name, partition="gpu", jobs=()):
         ("gpu:2(S:0-1),shard:8", {None: 2}),
         ("gpu:(null):1(IDX:0)", {None: 1}),
         ("gpu:a100:2(S:0),gpu:v100:4(S:1)", {"a100": 2, "v100": 4}),
+        ("gpu:a100:2(IDX:0,2),gpu:v100:1(IDX:3)", {"a100": 2, "v100": 1}),
+        ("mygpu:2,gpu:1", {None: 1}),
+        ("vgpu:4", {}),
+        ("shard:gpu:4,craynetwork:1", {}),
+        ("gpu:" + "9" * 5000, {}),
     ],
 )
 def test_gpus_are_counted_by_type(gres, found):

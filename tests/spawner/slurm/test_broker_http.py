@@ -329,7 +329,7 @@ async def test_who_could_not_submit_is_told_so_when_they_check(client, token, wo
 async def test_watching_shows_this_hubs_notebooks_only(client, slurm):
     slurm.add("1", "alice")
     slurm.add("2", "alice", comment="hub2/abcdefgh")
-    slurm.add("3", "bob", name="simulation")
+    slurm.add("3", "bob", comment="a simulation")
     slurm.add("4", "bob", comment="")
     assert set(await client.watch()) == {"1"}
 
@@ -407,7 +407,7 @@ async def test_refusals_are_sentences_and_do_nothing(
     url, slurm, method, path, token, status, words
 ):
     slurm.add("1", "alice")
-    slurm.add("3", "alice", name="simulation")
+    slurm.add("3", "alice", comment="a simulation")
     slurm.add("4", "alice", comment="other/abcdefgh")
     body = "" if method == "PUT" else None
     reply = await ask(url, method, path, token, body)

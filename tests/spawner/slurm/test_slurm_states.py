@@ -92,7 +92,8 @@ EXPECTED = {
 
 
 def seen(name):
-    return states.view(views.job(CAPTURED[name], node_domain="example.org"))
+    raw = CAPTURED[name]
+    return states.view(views.job(raw, mark=raw["comment"], node_domain="example.org"))
 
 
 def test_every_captured_job_is_expected_somewhere():

@@ -7,7 +7,6 @@ the jobs of its own hubs; no job that a broker did not submit is shown or touche
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.slurm.broker import capacity, rules, tokens, views, wishes
@@ -21,6 +20,8 @@ from roost_spawner.clusters.slurm.broker.errors import (
     NotReached,
 )
 from roost_spawner.clusters.slurm.broker.listing import Listing, News
+from roost_spawner.clusters.slurm.broker.marks import Marks
+from roost_spawner.clusters.slurm.broker.quota import Submits
 from roost_spawner.clusters.slurm.broker.slurmrest import check_job_id
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from roost_spawner.clusters.slurm.broker.accounts import Account, Accounts
     from roost_spawner.clusters.slurm.broker.config import Config
+    from roost_spawner.clusters.slurm.broker.quota import Begun
     from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
     from roost_spawner.clusters.slurm.broker.tokens import Caller
     from roost_spawner.clusters.slurm.broker.wishes import Wish
@@ -38,6 +40,7 @@ query.  What came after it is counted by ourselves."""
 _CAPACITY_AGE = 15.0
 """Likewise for what of a capacity changes slowly: partitions, the queue, when jobs end."""
 
+log = logging.getLogger("roost.broker")
 audit = logging.getLogger("roost.broker.audit")
 
 
@@ -68,8 +71,8 @@ class Broker:
         self._partitions = Listing(lambda: slurm.partitions(config.slurm.reader))
         self._news = News()
         self._cancels = Cancels()
-        self._submitted: dict[str, list[float]] = {}
-        """When each account submitted what the listing may not show yet."""
+        self._marks = Marks()
+        self._submits = Submits()
 
     async def identify(self, authorization: str | None) -> Caller:
         """Return whose token is shown in an ``Authorization`` header."""
@@ -98,16 +101,11 @@ class Broker:
         return job_id
 
     async def _submit(self, account: Account, wish: Wish) -> str:
-        await self._check_number(account)
-        at = time.monotonic()
-        self._submitted.setdefault(account.name, []).append(at)
-        try:
-            return await self._slurm.submit(account.name, wishes.submission(wish, account))
-        except (BadRequest, NotReached):
-            # There is no such job.
-            left = [other for other in self._submitted.get(account.name, ()) if other != at]
-            self._submitted[account.name] = left
-            raise
+        with self._submits.begin(account.name, BadRequest, Forbidden, NotReached) as begun:
+            await self._check_number(account, begun)
+            job_id = await self._slurm.submit(account.name, wishes.submission(wish, account))
+        self._marks.note(int(job_id), account.uid, wish.mark)
+        return job_id
 
     async def cancel(self, caller: Caller, job_id: str) -> None:
         """Cancel a job of the caller's own; one that has ended already is no error."""
@@ -116,7 +114,7 @@ class Broker:
         account = await self._owner(caller, "cancel")
         try:
             raw = await self._slurm.job(account.name, job_id)
-            if views.mark_of(raw) is None:
+            if self._marks.of(raw) is None:
                 raise JobNotFound(f"Job {job_id} is no notebook.")
             # Before, not after: see SlurmRest.cancel.
             if raw.get("user_id") != account.uid:
@@ -130,13 +128,13 @@ class Broker:
         self._listing.forget()
         _audit(caller, "cancel", account.name, job_id)
 
-    async def _check_number(self, account: Account) -> None:
+    async def _check_number(self, account: Account, begun: Begun) -> None:
         limit = self._config.limits.sessions
         if not limit:
             return
-        number = await self._count(account, _COUNT_AGE)
+        number = await self._count(account, begun, _COUNT_AGE)
         if number >= limit:
-            number = await self._count(account, 0.0)  # one may have ended meanwhile
+            number = await self._count(account, begun, 0.0)  # one may have ended meanwhile
         if number >= limit:
             plural = "" if number == 1 else "s"
             raise Forbidden(
@@ -145,15 +143,17 @@ class Broker:
                 "Stop one first."
             )
 
-    async def _count(self, account: Account, age: float) -> int:
-        """Count an account's jobs in a listing of this age, and those submitted since."""
-        asked_at, raws = await self._listing.recent(age)
+    async def _count(self, account: Account, begun: Begun, age: float) -> int:
+        """Count an account's jobs in a listing of this age, and its submits since."""
+        try:
+            asked_at, raws = await self._listing.recent(age)
+        except BrokerError as error:
+            # What another's job has in its texts keeps nobody from a notebook.
+            log.warning("sessions are counted without Slurm's listing: %s", error)
+            asked_at, raws = float("-inf"), []
         mine = [raw for raw in raws if raw.get("user_id") == account.uid]
-        alive = [raw for raw in mine if views.mark_of(raw) and not views.finished(raw)]
-        recent = [at for at in self._submitted.pop(account.name, ()) if at >= asked_at]
-        if recent:
-            self._submitted[account.name] = recent
-        return len(alive) + len(recent)
+        alive = [raw for raw in mine if self._marks.of(raw) and not views.finished(raw)]
+        return len(alive) + self._submits.before(account.name, begun, asked_at)
 
     async def _largest(self, partition: str) -> str:
         nodes = await self._nodes.rows()
@@ -185,7 +185,7 @@ class Broker:
         else:
             raise Forbidden(f"This identity may not watch the jobs of the hub {hub}.")
         wanted = f"{hub}/"
-        return [self._view(raw) for raw in raws if (views.mark_of(raw) or "").startswith(wanted)]
+        return [self._view(raw) for raw in raws if (self._marks.of(raw) or "").startswith(wanted)]
 
     async def job(self, caller: Caller, job_id: str) -> dict[str, Any]:
         """Return one job, under the same rules as :meth:`jobs`."""
@@ -198,8 +198,8 @@ class Broker:
             allowed = raw.get("user_id") == account.uid
         else:
             raw = await self._slurm.job(self._config.slurm.reader, job_id)
-            allowed = (views.mark_of(raw) or "").partition("/")[0] in watcher.hubs
-        mark = views.mark_of(raw)
+            allowed = (self._marks.of(raw) or "").partition("/")[0] in watcher.hubs
+        mark = self._marks.of(raw)
         if mark is None:
             raise JobNotFound(f"Job {job_id} is no notebook.")
         if not allowed:
@@ -270,6 +270,7 @@ class Broker:
     def _view(self, raw: dict[str, Any]) -> dict[str, Any]:
         return views.job(
             raw,
+            mark=self._marks.of(raw) or "",
             node_domain=self._config.slurm.node_domain,
             by_owner=self._cancels.by_owner(raw),
         )

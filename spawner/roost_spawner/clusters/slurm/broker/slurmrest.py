@@ -163,7 +163,7 @@ class SlurmRest:
         last_update = number(answer.get("last_update")) or 0
         if since and not last_update and not answer.get("jobs"):
             return known.rows
-        rows = _records(answer, "jobs")
+        rows = [row for row in _records(answer, "jobs") if isinstance(row.get("job_id"), int)]
         at = known.at if since else time.monotonic()
         self._known = _Known(account, last_update, at, rows)
         return rows
@@ -249,7 +249,8 @@ class SlurmRest:
         if status == _NOT_MODIFIED:
             return {}, None
         try:
-            answer = json.loads(content)
+            # A user's job name or comment may be no UTF-8, and is in the listing for all.
+            answer = json.loads(content.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):

@@ -9,22 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from roost_spawner.clusters.slurm.broker.wishes import JOB_NAME
 from roost_spawner.clusters.slurm.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-_GPUS = re.compile(r"gpu(?::(?P<type>\(null\)|[^:,()]+))?:(?P<count>\d+)")
-
-
-def mark_of(raw: Mapping[str, Any]) -> str | None:
-    """Return the session mark of a job that a broker submitted, or None for any other job."""
-    comment = raw.get("comment")
-    if raw.get("name") != JOB_NAME or not isinstance(comment, str) or "/" not in comment:
-        return None
-    return comment
+_LONGEST = 2000
+"""Characters of a text that go out."""
+_GPUS = re.compile(r"(?:^|,)gpu(?::(?P<type>\(null\)|[^:,()]+))?:(?P<count>\d{1,9})(?![^,(:])")
 
 
 def finished(raw: Mapping[str, Any]) -> bool:
@@ -33,7 +26,7 @@ def finished(raw: Mapping[str, Any]) -> bool:
 
 
 def job(
-    raw: Mapping[str, Any], *, node_domain: str = "", by_owner: bool | None = None
+    raw: Mapping[str, Any], *, mark: str = "", node_domain: str = "", by_owner: bool | None = None
 ) -> dict[str, Any]:
     """Return what goes out about one job.
 
@@ -41,24 +34,26 @@ def job(
     ----------
     raw
         As slurmrestd shows it.
+    mark
+        The session's.
     node_domain
         See :func:`node_name`.
     by_owner
         Whether its owner had it cancelled; None if nobody has or that is not known.
     """
-    exit_code = raw.get("exit_code") or {}
+    exit_code = _mapping(raw.get("exit_code"))
     return {
         "job_id": str(raw["job_id"]),
         "state": [str(word) for word in raw.get("job_state") or ()],
         "reason": text(raw, "state_reason"),
         "description": text(raw, "state_description"),
         "user": text(raw, "user_name"),
-        "comment": text(raw, "comment"),
+        "comment": mark,
         "partition": text(raw, "partition"),
         "node": node_name(text(raw, "batch_host") or text(raw, "nodes"), node_domain),
         "gpus": sum(gpus_of(",".join(map(str, raw.get("gres_detail") or ()))).values()),
         "exit_code": number(exit_code.get("return_code")),
-        "signal": number((exit_code.get("signal") or {}).get("id")),
+        "signal": number(_mapping(exit_code.get("signal")).get("id")),
         "start": number(raw.get("start_time")) or None,
         "end": number(raw.get("end_time")) or None,
         "limit": number(raw.get("time_limit")),
@@ -118,6 +113,13 @@ def gpus_of(gres: str) -> dict[str | None, int]:
 
 
 def text(raw: Mapping[str, Any], name: str) -> str:
-    """Return a field that is a text; empty if it is anything else."""
+    """Return a field that is a text, on one line and not too long; empty if it is anything else."""
     value = raw.get(name)
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    kept = value[:_LONGEST]
+    return kept if kept.isprintable() else "".join(c if c.isprintable() else " " for c in kept)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

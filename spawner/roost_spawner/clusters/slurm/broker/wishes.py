@@ -24,7 +24,7 @@ JOB_NAME = "roost"
 MAX_SCRIPT = 48 * 1024
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MARK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}/[A-Za-z0-9_-]{8,128}")
+MARK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}/[A-Za-z0-9_-]{8,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _script(body: Mapping[str, Any]) -> str:
 
 def _mark(body: Mapping[str, Any]) -> str:
     mark = body.get("mark")
-    if not isinstance(mark, str) or not _MARK.fullmatch(mark):
+    if not isinstance(mark, str) or not MARK.fullmatch(mark):
         raise BadRequest("mark must be a session mark: <hub_id>/<random id>.")
     return mark
 
