@@ -66,7 +66,7 @@ c.JupyterHub.services = [
     {
         "name": "idle-culler",
         "command": [
-            *(sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=3600"),
+            *(sys.executable, "-I", "-m", "jupyterhub_idle_culler", "--timeout=3600"),
             "--ssl-enabled=true",
             f"--internal-certs-location={c.JupyterHub.internal_certs_location}",
         ],

@@ -21,7 +21,8 @@ import socket
 import subprocess
 import sys
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ LOG_LINES = 20
 OTHER_PORTS = 3  # to try when another program was faster
 MAX_ANSWER = 16 << 20
 PROBE_EVERY = 0.02
+ANY_HOST = ("", "*", "0.0.0.0", "::", "[::]")  # noqa: S104 - of the node's addresses
 HERE = "@ROOST_DIR@"  # in argv and environment: our own directory
 NO_APPTAINER, NO_IMAGE = 78, 79  # exit statuses of the lines that start it
 
@@ -185,12 +187,13 @@ def take_bundle(hub: Hub, key: bytes, ticket: str) -> "Dict[str, Any]":
         pause = min(2 * pause, 8.0)
 
 
-def hold_port(ports: "Optional[Sequence[int]]") -> "Tuple[int, socket.socket]":
-    """Return a port that nobody listens on, within `ports` (first and last) if given.
+def hold_port(
+    ports: "Optional[Sequence[int]]", host: str = ""
+) -> "Tuple[int, List[socket.socket]]":
+    """Return a port within `ports` (first and last) if given, and the sockets that hold it.
 
-    The server listens on it only later.  What keeps the node's other sessions from the same choice
-    until then is the second result, while it is open: a socket whose name tells the port (unix(7),
-    abstract sockets: one space of names for each network namespace, as it is with ports).
+    One socket for each family that the node has, unless `host` is one address: where only one is
+    held, the other is free to a neighbour on the node.
     """
     if ports:
         first, last = ports
@@ -200,17 +203,95 @@ def hold_port(ports: "Optional[Sequence[int]]") -> "Tuple[int, socket.socket]":
     else:
         candidates = [0] * 100
     for port in candidates:
-        hold = socket.socket(socket.AF_UNIX)
         try:
-            with socket.socket() as attempt:
-                attempt.bind(("", port))
-                port = int(attempt.getsockname()[1])  # noqa: PLW2901 - 0 is any
-                hold.bind("\0roost-port-%d" % port)
+            if not port:
+                # A port that the kernel has chosen for a socket would not outlive let_go().
+                with socket.socket(addresses(host, 0)[-1][0]) as attempt:
+                    attempt.bind(("", 0))
+                    port = int(attempt.getsockname()[1])  # noqa: PLW2901 - 0 is any
+            return port, bind_all(port, host)
         except OSError:
-            hold.close()
             continue
-        return port, hold
     raise Refused("no port is free on this node within " + str(ports))
+
+
+def addresses(host: str, port: int) -> "List[Tuple[int, Any]]":
+    """Return families and addresses to listen on; all of the node's if `host` names none."""
+    if host in ANY_HOST:
+        both = [(socket.AF_INET, ("0.0.0.0", port)), (socket.AF_INET6, ("::", port))]  # noqa: S104
+        return [(family, address) for family, address in both if has_family(family)]
+    found = socket.getaddrinfo(host.strip("[]"), port, 0, socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def has_family(family: int) -> bool:
+    """Whether the node has a family of addresses."""
+    try:
+        with socket.socket(family) as attempt:
+            attempt.bind(("", 0))
+    except OSError:
+        return False
+    return True
+
+
+def bind_all(port: int, host: str) -> "List[socket.socket]":
+    """Return sockets that are bound to a port, of all families; OSError if any has it already."""
+    held = []  # type: List[socket.socket]
+    try:
+        for family, address in addresses(host, port):
+            held.append(bind(family, address))
+    except OSError:
+        close_all(held)
+        raise
+    if not held:
+        raise OSError("no address to listen on")
+    return held
+
+
+def bind(family: int, address: "Any") -> "socket.socket":
+    """Return a socket that is bound to an address of one family, and of no other."""
+    one = socket.socket(family)
+    try:
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def hold_rest(port: int) -> "List[socket.socket]":
+    """Return sockets that keep a server's port from others, in each family that it leaves free."""
+    held = []
+    for family, address in addresses("", port):
+        try:
+            held.append(bind(family, address))
+        except OSError:  # the server's own, or a stranger's
+            continue
+    return held
+
+
+def close_all(sockets: "List[socket.socket]") -> None:
+    """Close sockets, and forget them."""
+    while sockets:
+        sockets.pop().close()
+
+
+def strangers(port: int, proc: str = "/proc") -> "List[int]":
+    """Return the accounts (uids) other than ours whose programs listen on a port."""
+    found = []
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(proc, "net", name)) as file:
+                lines = [line.split() for line in file][1:]
+        except OSError:
+            continue
+        for words in lines:  # proc(5): local address, state (0A: LISTEN), uid
+            mine = words[1].rpartition(":")[2] == "%04X" % port and words[3] == "0A"
+            if mine and int(words[7]) != os.getuid():
+                found.append(int(words[7]))
+    return found
 
 
 def is_taken(port: int) -> bool:
@@ -221,7 +302,7 @@ def is_taken(port: int) -> bool:
             attempt.bind(("", port))
         except OSError:
             return True
-    return False
+    return bool(strangers(port))
 
 
 def private_directory() -> str:
@@ -392,7 +473,9 @@ class Agent:
         self.life = 600.0  # seconds for which the newest tokens were good when they came
         self.lock = allocate_lock()
         self.port = 0
-        self.port_hold = None  # type: Optional[socket.socket]
+        self.host = ""  # the address that the hub wants the server to listen on
+        self.held = []  # type: List[socket.socket]
+        self.answered = 0  # the port on which the server has answered
         self.base = "/"
         self.tls = None  # type: Any
         self.grace = float(bundle.get("grace") or GRACE)
@@ -591,6 +674,10 @@ class Agent:
         host = address.rpartition(":")[0]
         env["JUPYTERHUB_SERVICE_URL"] = "%s://%s:%d/%s" % (scheme, host, self.port, base)
         self.base = "/" + base
+        if self.bundle.get("takes_sockets"):
+            env["ROOST_SOCKETS"] = " ".join(
+                "%d:%d" % (one.family, one.fileno()) for one in self.held
+            )
         programs = os.path.dirname(self.bundle["argv"][0])
         env["PATH"] = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
         if self.bundle.get("image"):
@@ -606,8 +693,8 @@ class Agent:
         others on the node.  The rest of the environment goes in by itself; ``HOME`` is an option.
         """
         ours = ["JUPYTER_RUNTIME_DIR", "BEARER_TOKEN_FILE", "ROOST_TOKEN_DIR", "ROOST_STATUS_FILE"]
-        for name in ours + list(self.bundle["env"]):
-            if name != "HOME" and not name.startswith("APPTAINER"):
+        for name in ours + list(self.bundle["env"]) + ["ROOST_SOCKETS"]:
+            if name in env and name != "HOME" and not name.startswith("APPTAINER"):
                 env["APPTAINERENV_" + name] = env[name]
         if programs:
             env["APPTAINERENV_PREPEND_PATH"] = programs
@@ -639,10 +726,18 @@ class Agent:
         return [shell, "-c", script, "roost"] + argv  # noqa: RUF005
 
     def start_server(self) -> "subprocess.Popen[bytes]":
-        """Start the server with its log in a file of our own."""
-        if self.port_hold is not None:
-            self.port_hold.close()
-        self.port, self.port_hold = hold_port(self.bundle.get("ports"))
+        """Start the server with its log in a file of our own.
+
+        A server that takes our sockets never lets go of the port; any other binds it once we have.
+        """
+        close_all(self.held)
+        url = str(self.bundle["env"]["JUPYTERHUB_SERVICE_URL"])
+        self.host = url.partition("://")[2].partition("/")[0].rpartition(":")[0]
+        self.port, self.held = hold_port(self.bundle.get("ports"), self.host)
+        takes = self.bundle.get("takes_sockets")
+        for one in self.held if takes else []:
+            one.listen(1024)
+            one.settimeout(0.0)
         env = self.environment()
         where = os.path.expanduser(self.bundle.get("cwd") or env["HOME"])
         if not os.path.isdir(where):
@@ -650,8 +745,11 @@ class Agent:
             where = env["HOME"]
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         log = os.open(self.log, flags, 0o600)
+        if not takes:
+            say(self.bundle["argv"][0] + " binds its port by itself: it is free until then")
+            close_all(self.held)
         try:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 self.command(env["HOME"], where),
                 env=env,
                 preexec_fn=end_with_parent() if self.bundle.get("image") else None,  # noqa: PLW1509
@@ -659,20 +757,65 @@ class Agent:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=[one.fileno() for one in self.held],
             )
         finally:
             os.close(log)
+        start_new_thread(self.look_for_answer, (child, self.port))
+        return child
+
+    def let_go(self) -> None:
+        """Refuse connections from now on; the port stays ours while we live.
+
+        A socket that stops to listen keeps a port that it was bound to by number (tcp(7) does not
+        say so; the kernel's ``tcp_set_state`` does, by SOCK_BINDPORT_LOCK).
+        """
+        for one in self.held:
+            with suppress(OSError):  # it does not listen
+                one.shutdown(socket.SHUT_RDWR)
+
+    def look_for_answer(self, child: "subprocess.Popen[bytes]", port: int) -> None:
+        """Wake the main loop as soon as the server answers.  In a thread: it may take long."""
+        takes = self.bundle.get("takes_sockets")
+        while child.returncode is None and self.port == port:
+            answered = self.answers(timeout=60.0)
+            if self.port != port:
+                return
+            if answered and not takes:
+                self.held = hold_rest(port)
+            if not takes and strangers(port):
+                say("another account's program listens on port %d" % port)
+                child.kill()
+                return
+            if answered:
+                self.answered = port
+                os.write(self.wake, b"x")
+                return
+            time.sleep(PROBE_EVERY if takes else 5 * PROBE_EVERY)
+
+    def is_beaten(self) -> bool:
+        """Whether another program has the port of a server that had to take it by itself."""
+        return not self.bundle.get("takes_sockets") and is_taken(self.port)
 
     def answers(self, timeout: float = 2.0) -> bool:
         """Whether the server answers HTTP on its base URL."""
         request = "GET " + self.base + "api HTTP/1.0\r\nHost: localhost\r\n\r\n"
         try:
-            plain = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+            plain = self.connect(timeout)
             with plain, self.secured(plain) if self.has_tls() else plain as probe:
                 probe.sendall(request.encode())
                 return probe.recv(16).startswith(b"HTTP/1.")
         except (OSError, ValueError):
             return False
+
+    def connect(self, timeout: float) -> "socket.socket":
+        """Return a connection to the server, by what the node has of IPv4 and IPv6."""
+        if self.host not in ANY_HOST:
+            return socket.create_connection((self.host.strip("[]"), self.port), timeout)
+        try:
+            return socket.create_connection(("127.0.0.1", self.port), timeout)
+        except OSError:
+            return socket.create_connection(("::1", self.port), timeout)
 
     def has_tls(self) -> bool:
         """Whether the server speaks TLS, and asks for a certificate."""
@@ -741,7 +884,10 @@ class Agent:
         if status == 410:
             self.gone = True
         self.note_end(answer)
-        return status in (200, 403, 410)
+        if status not in (200, 403, 410):
+            return False
+        self.look_after()
+        return True
 
     def note_end(self, answer: "Dict[str, Any]") -> None:
         """Take note of the walltime that is left, if the hub says so."""
@@ -826,10 +972,10 @@ class Agent:
         if self.bundle.get("tokens") is None:
             self.due = time.monotonic() + 1.0  # they could not be had yet
         child = self.start_server()
-        ready, retry_at, others = False, 0.0, OTHER_PORTS
+        ready, others = False, OTHER_PORTS
         while True:
             if child.poll() is not None:
-                if ready or self.asked_to_end or self.gone or not others or not is_taken(self.port):
+                if ready or self.asked_to_end or self.gone or not others or not self.is_beaten():
                     break
                 # Whoever is no session of ours may take any port, a connection of its own too.
                 say("another program has port %d: trying the next" % self.port)
@@ -837,21 +983,21 @@ class Agent:
                 child = self.start_server()
             wait = self.end_if_due(child, ready=ready)
             if not ready and not self.end_at:
-                wait = PROBE_EVERY
-                if time.monotonic() >= retry_at and self.answers():
+                if self.answered == self.port:
                     ready = self.report_ready()
-                    retry_at = time.monotonic() + 1.0
-                    if ready:
-                        self.write_status(state="running")
-                        import threading  # noqa: PLC0415
-
-                        threading.Thread(target=self.keep_tokens, daemon=True).start()
-                        threading.Thread(target=self.tell_usage, daemon=True).start()
-                        continue
+                    wait = 0.0 if ready else 1.0
             elif not self.end_at:
                 wait = min(wait, self.announce())
             self.pause(wait)
         return self.finish(child.returncode, ready=ready)
+
+    def look_after(self) -> None:
+        """Begin what a session needs while its server runs."""
+        import threading  # noqa: PLC0415
+
+        self.write_status(state="running")
+        threading.Thread(target=self.keep_tokens, daemon=True).start()
+        threading.Thread(target=self.tell_usage, daemon=True).start()
 
     def how_it_ended(self, code: int, *, ready: bool) -> str:
         """Return how the server ended, in words that follow "your session's"."""
@@ -859,6 +1005,8 @@ class Agent:
         if self.bundle.get("image") and not ready and code in (NO_APPTAINER, NO_IMAGE):
             missing = "Apptainer" if code == NO_APPTAINER else "image " + self.bundle["image"]
             return "the server could not start: there is no " + missing + " on this node"
+        if not ready and self.is_beaten():
+            return "another program on the node has taken the port of the server each time"
         if code == -signal.SIGKILL and not self.end_at:
             limit = out_of_memory()
             if limit is not None:
@@ -869,6 +1017,7 @@ class Agent:
 
     def finish(self, code: int, *, ready: bool) -> int:
         """Report how the server ended."""
+        self.let_go()
         if self.farewell is None and self.asked_to_end and not self.gone:
             # The batch system has sent SIGTERM to us and to the server at once.
             self.begin_end(ready=False)

@@ -13,26 +13,13 @@ from roost_spawner import compat, launch, tls
 from roost_spawner.delivery import tell
 from roost_spawner.errors import ClusterUnreachable
 from roost_spawner.proof import digest
+from roost_spawner.server_lines import MODULES, server_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from roost_spawner.sessions import Session
     from roost_spawner.spawner import RoostSpawner
-
-
-# PR_SET_PDEATHSIG (prctl(2)): where the batch system loses sight of a job whose agent was killed,
-# the server must not live on.  None in sys.modules makes an import raise ModuleNotFoundError
-# (Python's reference, "The module cache").
-_SERVER = """\
-import ctypes, runpy, sys
-try:
-    ctypes.CDLL(None).prctl(1, 15)
-except Exception:
-    pass
-sys.modules.update(dict.fromkeys({skips!r}))
-runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
-"""
 
 
 async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]:
@@ -45,8 +32,8 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         (None for the user's home), ``tokens`` by name (None if they cannot be had yet) with how
         they stand in ``token_states`` and when to ask again in ``again_in``, ``files`` by path
         below the agent's own directory, the site's ``prologue``, the ``image`` that the server runs
-        in (None for none) and whether it has ``gpus``, and ``ends_in``, the seconds of walltime
-        that are left (None if nobody knows).
+        in (None for none) and whether it has ``gpus``, ``ends_in``, the seconds of walltime that
+        are left (None if nobody knows), and whether the server ``takes_sockets`` from the agent.
 
     Raises
     ------
@@ -59,14 +46,12 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
     # The session can do without what cannot be had; its agent asks again.
     handout = await spawner.tokens(session)
     tell(session, handout)
-    own = list(spawner.cmd)
-    usual = own == ["jupyterhub-singleuser"]
-    argv = server_command(record.python, spawner.server_skips) if usual else own
     ports = spawner.engine.site.ports
     files = {str(path): str(text) for path, text in spawner.session_files.items()}
     env = {name: str(value) for name, value in spawner.get_env().items()}
     _add(env, spawner.session_environment)
     _add(env, record.environment)
+    argv, takes_sockets = _server(spawner, record.python, env)
     if spawner.internal_ssl:
         files |= await _certificates(spawner, session)
         env |= tls.ENVIRONMENT
@@ -83,24 +68,19 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         "image": record.image,
         "gpus": bool(record.gpus),
         "ends_in": ends_in(record.ends_at),
+        "takes_sockets": takes_sockets,
     }
     return bundle if session.agent_version >= 2 else compat.for_first_agent(bundle)
 
 
-def server_command(python: str, skips: Sequence[str]) -> list[str]:
-    """Return the command that starts a single-user server, without its arguments.
-
-    The server ends when the process does that started it.
-
-    Parameters
-    ----------
-    python
-        Interpreter on the node.
-    skips
-        Modules that cannot be imported in the server's process, as if they were not installed.
-        Kernels have them.
-    """
-    return [python, "-c", _SERVER.format(skips=list(skips))]
+def _server(spawner: RoostSpawner, python: str, env: Mapping[str, str]) -> tuple[list[str], bool]:
+    """Return the server's command, and whether it takes the agent's sockets."""
+    own = list(spawner.cmd)
+    module = MODULES.get(own[0]) if own else None
+    if module is None:
+        return own, False  # the site's own command, which binds its port by itself
+    takes = env.get("JUPYTERHUB_SINGLEUSER_APP") != "jupyverse"  # which does without tornado
+    return [*server_command(python, spawner.server_skips, module), *own[1:]], takes
 
 
 def ends_in(ends_at: float) -> int | None:

@@ -11,7 +11,16 @@ import re
 from typing import Any
 
 _AGENT = re.compile(r"roost-agent/(\d{1,4})\b")
-_NEW = ("files", "prologue", "image", "gpus", "ends_in", "token_states", "again_in")
+_NEW = (
+    "files",
+    "prologue",
+    "image",
+    "gpus",
+    "ends_in",
+    "token_states",
+    "again_in",
+    "takes_sockets",
+)
 
 # The environment is for the process's own account to read, and this part of it ends here.
 _FIRST_STEPS = """\
@@ -48,6 +57,6 @@ def for_first_agent(bundle: dict[str, Any]) -> dict[str, Any]:
     steps = {"ROOST_FILES": json.dumps(files), "ROOST_PROLOGUE": bundle["prologue"]}
     return {
         **plain,
-        "argv": [bundle["argv"][0], "-c", _FIRST_STEPS, *bundle["argv"]],
+        "argv": [bundle["argv"][0], "-I", "-c", _FIRST_STEPS, *bundle["argv"]],
         "env": {**bundle["env"], **steps},
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from batchspawner import BatchSpawnerBase
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import fmt_ip_url, url_path_join
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
@@ -339,7 +339,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         scheme = "https" if session.record.tls else "http"
         # JupyterHub takes up host and port of this address after a restart, but not its scheme.
         self.server.proto = scheme
-        return cast("str", url_path_join(f"{scheme}://{node}:{port}", self.server.base_url))
+        address = f"{scheme}://{fmt_ip_url(node)}:{port}"
+        return cast("str", url_path_join(address, self.server.base_url))
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - JupyterHub's signature
         """Remove the job as its owner, and wait until the scheduler confirms that it is gone."""

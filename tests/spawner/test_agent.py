@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 from certipy import Certipy
 from roost_spawner import bootstrap, compat, tls
-from roost_spawner.agent import hold_port, memory_limit
+from roost_spawner.agent import close_all, hold_port, memory_limit
 from tornado.httpserver import HTTPServer
 
 from tests.support.agent_hub import SERVER_TOKEN, ChirpDouble, HubDouble
@@ -140,11 +140,11 @@ async def test_the_sites_ports_are_kept_to(hub):
 
 @pytest.mark.parametrize("hub", [{"ports": [42100, 42100]}], indirect=True)
 async def test_a_port_is_one_sessions_from_before_its_server_listens(hub):
-    port, hold = hold_port([42100, 42100])
-    with hold:
-        code, said = await finish(await hub.run())
-        assert (port, code) == (42100, 77)
-        assert "no port is free" in said
+    port, held = hold_port([42100, 42100])
+    code, said = await finish(await hub.run())
+    close_all(held)
+    assert (port, code) == (42100, 77)
+    assert "no port is free" in said
     agent = await hub.run()
     assert (await hub.call("ready"))["port"] == 42100
     await stop(agent)

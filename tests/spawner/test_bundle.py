@@ -6,7 +6,8 @@ import sys
 import time
 
 import pytest
-from roost_spawner.bundle import ends_in, server_command
+from roost_spawner.bundle import ends_in
+from roost_spawner.server_lines import server_command
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +34,8 @@ def test_the_server_starts_as_a_module_does_and_without_what_it_skips(tmp_path, 
     (package / "__main__.py").write_text(SERVER)
     (tmp_path / "left_out.py").touch()
     command = [*server_command(sys.executable, skips), "--port=1", "-x"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    path = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=path, capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert first == came
     assert second == "__main__ ['--port=1', '-x'] jupyterhub.singleuser.__main__"
@@ -52,7 +54,10 @@ def test_the_server_does_not_outlive_its_agent(tmp_path):
         *server_command(sys.executable, []),
     )
     with subprocess.Popen(
-        [sys.executable, "-c", *agent], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", *agent],
+        env={"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         server = int(process.stdout.readline())

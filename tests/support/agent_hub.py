@@ -198,7 +198,7 @@ class HubDouble:
         }
 
     async def run(
-        self, *, pin: str = "", ticket: str = "", **env: str
+        self, *, pin: str = "", ticket: str = "", cwd: Path | None = None, **env: str
     ) -> asyncio.subprocess.Process:
         """Start the bootstrap in a process of its own."""
         code = bootstrap_code(self.api, SESSION, pin or agent_source()[1])
@@ -211,9 +211,11 @@ class HubDouble:
             clean["SSL_CERT_FILE"] = str(self.certificate)
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-I",
             "-c",
             code,
             env=clean | env,
+            cwd=cwd,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

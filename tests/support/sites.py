@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from testbed.layout import Site
+
 GOOD = """\
 hub_id: desy-naf
 hub_url: https://hub.example.org/
@@ -113,3 +122,20 @@ profiles:
     tokens: {eos: {audience: eos, scope: storage.read:/}}
   none: {title: None, cluster: maxwell, gpus: 0, image: /cvmfs/images/a.sif}
 """
+
+
+SITE_FILE = "/etc/roost/site.yaml"
+
+
+@asynccontextmanager
+async def added_profile(testbed: Site, profile: str) -> AsyncIterator[None]:
+    """Have a profile more in the site file of the testbed's running hub."""
+    hub = testbed.hosts["hub"]
+    before = hub.read(SITE_FILE)
+    hub.write(SITE_FILE, before + profile)
+    await asyncio.sleep(1.2)  # the hub looks at its date once a second
+    try:
+        yield
+    finally:
+        hub.write(SITE_FILE, before)
+        await asyncio.sleep(1.2)

@@ -66,13 +66,13 @@ def test_any_source_becomes_one_line_that_does_the_same(text):
 def test_a_macro_in_the_code_stays_text():
     found = description(wish(code="x = '$(HOME) $ENV(PATH)'"))["arguments"]
     assert "$(HOME)" not in found
-    assert unquoted(found) == ["-c", "x = '$(HOME) $ENV(PATH)'"]
+    assert unquoted(found) == ["-I", "-c", "x = '$(HOME) $ENV(PATH)'"]
 
 
 def test_a_notebook_moves_no_file_and_bears_its_mark():
     found = description(wish(mark="desy-naf/Ab_-1234"))
     assert found["should_transfer_files"] == "NO"
-    assert found["initialdir"] == "/tmp"
+    assert found["initialdir"] == "/"
     assert found["My.RoostSession"] == '"desy-naf/Ab_-1234"'
     assert found["My.RoostHub"] == '"desy-naf"'
     assert found["My.RoostWalltime"] == "3600"

@@ -78,9 +78,9 @@ def description(request: JobRequest) -> dict[str, str]:
         "universe": "vanilla",
         "executable": request.launcher.python,
         "transfer_executable": "false",
-        "arguments": quoted_arguments(["-c", one_line(request.launcher.code)]),
+        "arguments": quoted_arguments(["-I", "-c", one_line(request.launcher.code)]),
         "batch_name": "notebook",
-        "initialdir": "/tmp",  # noqa: S108 - private to the job (MOUNT_UNDER_SCRATCH)
+        "initialdir": "/",  # where nobody can put a file
         "output": "/dev/null",
         "error": "/dev/null",
         "should_transfer_files": "NO",
