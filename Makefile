@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := shepherd authenticator spawner hub-config testbed tests bench docs
 
-.PHONY: help check format lint types unit test test-long soak demo bench docs lock clean chromium
+.PHONY: help check format lint types unit postgresql test test-long soak demo bench docs lock clean chromium
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -36,16 +36,19 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(READY)
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { echo "installing PostgreSQL ..."; apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }
+
+unit: $(READY) postgresql
 	$(BIN)/pytest -m unit
 
 chromium:
 	@command -v chromium >/dev/null || { echo "installing Chromium ..."; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-liberation; }
 
-test: lint types docs chromium  ## everything: all tiers, on the testbed (root, Linux)
+test: lint types docs chromium postgresql  ## everything: all tiers, on the testbed (root, Linux)
 	$(BIN)/pytest --numprocesses=3
 
-test-long: $(READY) chromium  ## what is slow and rarely broken, on the testbed; before each release
+test-long: $(READY) chromium postgresql  ## what is slow and rarely broken, on the testbed; before each release
 	$(BIN)/pytest -m long
 
 soak: $(READY)  ## the long faults, two hours on the testbed (ROOST_SOAK_MINUTES=60 of them at random); `make test` leaves them out

@@ -5,25 +5,22 @@ By exchange (RFC 8693) or by refresh; with fewer scopes if all of them are refus
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from roost_shepherd.errors import ClientRefused, ScopeRefused, Terminal, VaultUnusable
+from roost_shepherd.errors import ClientRefused, ScopeRefused, Terminal
 from roost_shepherd.expiry import jwt_expiry
 from roost_shepherd.scopes import lacking
 from roost_shepherd.timing import stored
+from roost_shepherd.vault.records import Answered
 
 if TYPE_CHECKING:
     import logging
 
+    from roost_shepherd.kept import KeptAnswers
     from roost_shepherd.provider import Provider, TokenAnswer
-    from roost_shepherd.revocation import Revocations
-    from roost_shepherd.threads import Threads
     from roost_shepherd.timing import Timing
     from roost_shepherd.vault.records import StoredGrant, StoredToken, Want
-    from roost_shepherd.vault.store import Vault
 
-_COMMIT_PAUSES = (0.2, 1.0, 3.0)  # seconds between tries to write an answer
 _NO_EXCHANGE_FOR = 600.0  # seconds that a client who may not exchange does not ask again
 
 
@@ -32,12 +29,10 @@ class Asking:
 
     Parameters
     ----------
-    vault, threads
-        Where answers are committed.
+    kept
+        Commits the answers.
     provider
         Whom to ask.
-    revocations
-        Takes what came back for a grant that was given up meanwhile.
     exchange
         Whether narrowed tokens are got by exchange where the provider can.
     timing
@@ -48,19 +43,15 @@ class Asking:
 
     def __init__(
         self,
-        vault: Vault,
-        threads: Threads,
+        kept: KeptAnswers,
         provider: Provider,
-        revocations: Revocations,
         *,
         exchange: bool,
         timing: Timing,
         log: logging.Logger | logging.LoggerAdapter[logging.Logger],
     ) -> None:
-        self._vault = vault
-        self._threads = threads
+        self._kept = kept
         self._provider = provider
-        self._revocations = revocations
         self._exchange = exchange
         self._timing = timing
         self._log = log
@@ -94,8 +85,6 @@ class Asking:
         ------
         Transient, Terminal
             As :meth:`~.provider.Provider.refresh`.
-        VaultUnusable
-            If the answer cannot be written.
         """
         if subject is not None:
             try:
@@ -138,7 +127,10 @@ class Asking:
         self, grant: StoredGrant, want: Want, answer: TokenAnswer
     ) -> StoredToken | None:
         token = stored(answer, jitter=self._timing.jitter())
-        if await self._write(grant, want, token, answer):
+        answered = Answered(
+            grant, want, token, answer.refresh_token, jwt_expiry(answer.refresh_token)
+        )
+        if await self._kept.commit(answered):
             self._log.debug("Renewed a token of %s for %s", grant.owner, want.audience)
             if missing := want.scopes - token.scopes:
                 self._log.warning(
@@ -149,27 +141,4 @@ class Asking:
                     want.audience,
                 )
             return token
-        if answer.refresh_token is not None:
-            await self._revocations.came_back(grant.owner, answer.refresh_token)
         return None
-
-    async def _write(
-        self, grant: StoredGrant, want: Want, token: StoredToken, answer: TokenAnswer
-    ) -> bool:
-        """Commit, stubbornly: a rotated refresh token exists nowhere else."""
-        for pause in (*_COMMIT_PAUSES, None):
-            try:
-                return await self._threads.run(
-                    self._vault.commit_renewal,
-                    grant,
-                    want,
-                    token,
-                    refresh_token=answer.refresh_token,
-                    refresh_expires_at=jwt_expiry(answer.refresh_token),
-                )
-            except VaultUnusable as error:
-                if pause is None:
-                    raise
-                self._log.warning("Could not write a renewal of %s yet: %s", grant.owner, error)
-                await asyncio.sleep(pause)
-        raise AssertionError

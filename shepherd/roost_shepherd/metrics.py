@@ -45,6 +45,10 @@ renewals = Counter("roost_renewals", "Renewals of access tokens that were tried.
 left_alone = Gauge(
     "roost_provider_left_alone", "1 while the identity provider is away and asked by one probe."
 )
+kept_answers = Gauge(
+    "roost_answers_kept",
+    "Answers of the identity provider that the vault's database could not be given yet.",
+)
 outage = Gauge(
     "roost_outage_seconds", "For how long the grant that waits longest could not be renewed."
 )

@@ -8,7 +8,9 @@ How one renewal goes, and why it can be cut off anywhere:
    the same transaction reads the vault again: perhaps another was faster, or a new login came.
 3. It asks the provider, and commits the answer in one transaction before anything else sees it.
    A refresh token that was replaced meanwhile (its generation grew) is not overwritten.
-4. A refusal counts only if the grant in the vault is still the one that was refused.
+4. A database that is away gets the answer when it is back (:mod:`~roost_shepherd.kept`).  Until
+   then the token is handed out from memory, and the lease stays in the vault: nobody asks anew.
+5. A refusal counts only if the grant in the vault is still the one that was refused.
 
 Cut off between 3's question and its commit, a provider that rotates refresh tokens without grace
 takes the old one for stolen; no client can prevent that (RFC 9700, section 4.14.2).  The grant
@@ -36,6 +38,7 @@ from roost_shepherd.errors import (
 )
 from roost_shepherd.expiry import good_for, patience
 from roost_shepherd.failures import Failures
+from roost_shepherd.kept import KeptAnswers
 from roost_shepherd.revocation import Revocations
 from roost_shepherd.states import by_state
 from roost_shepherd.timing import Timing
@@ -47,11 +50,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from roost_shepherd.provider import Provider
+    from roost_shepherd.spill import Spill
     from roost_shepherd.threads import Threads
     from roost_shepherd.vault.records import StoredGrant, StoredToken
     from roost_shepherd.vault.store import Vault
 
+_WAIT_FOR_LEASE = 12.0  # seconds more than a lease: what an overdue holder is given
 _POLL = 0.1  # seconds between two looks at a lease that another process has
+_WAIT_FOR_VAULT = 5.0  # seconds for an answer that the vault does not have yet
 _STALE_LEAST = 5.0  # seconds: a token with less left is not handed out any more
 _NOT_EXCHANGED = frozenset({"offline_access"})  # IAM refuses it in an exchange
 
@@ -65,6 +71,8 @@ class Renewals:
         Where grants are kept, and where its synchronous calls run.
     provider
         Whom to ask.
+    spill
+        Where answers are kept that the vault could not be given.
     holder
         Names this process in leases; no other process may have the same.
     timing
@@ -80,6 +88,7 @@ class Renewals:
         vault: Vault,
         threads: Threads,
         provider: Provider,
+        spill: Spill,
         *,
         holder: str,
         timing: Timing | None = None,
@@ -97,11 +106,10 @@ class Renewals:
         self.uses = Uses(vault, threads, self._timing, self._log)
         self.revocations = Revocations(vault, threads, provider, self._timing, self._log)
         self._failures = Failures(vault, threads, provider.issuer, self._timing, self._log)
+        self.kept = KeptAnswers(vault, threads, spill, self.revocations, self._log)
         self._asking = Asking(
-            vault,
-            threads,
+            self.kept,
             provider,
-            self.revocations,
             exchange=exchange,
             timing=self._timing,
             log=self._log,
@@ -130,6 +138,9 @@ class Renewals:
         Terminal
             If only a human can help.
         """
+        kept = self.kept.token(owner, want, take=take)
+        if kept is not None and self._good(kept, min_valid):
+            return kept
         grant, token = await self._threads.read(self._vault.look_up, owner, want)
         if token is None or not self._good(token, min_valid):
             try:
@@ -154,7 +165,7 @@ class Renewals:
         await self._shared(owner, want, 0.0, patient=False)
 
     async def drain(self) -> None:
-        """Wait until every renewal that was begun has been committed."""
+        """Wait until every renewal that was begun has been committed, or is kept."""
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
         await self.uses.settle()
@@ -228,8 +239,10 @@ class Renewals:
             self._failures.may_try(grant, want)
             return True
 
-        give_up = time.monotonic() + self._timing.lease + 5.0
+        give_up = time.monotonic() + (self._timing.lease + _WAIT_FOR_LEASE if patient else 0.0)
         while True:
+            if (kept := await self._from_kept(owner, want, min_valid, patient=patient)) is not None:
+                return kept
             await self._discover(owner, want, needed)
             begun = await self._threads.run(
                 self._vault.begin_renewal,
@@ -249,12 +262,50 @@ class Renewals:
                 continue
             if token is not None and self._good(token, min_valid):
                 return token
-            if not patient or time.monotonic() > give_up:
+            if begun.overdue:
+                await self._look_for_answer(owner)
+            await self._wait_for_lease(owner, give_up)
+
+    async def _wait_for_lease(self, owner: str, give_up: float) -> None:
+        if time.monotonic() >= give_up:
+            raise RenewalBusy(
+                "Your token is being renewed elsewhere; please try again in a minute.",
+                detail=f"lease of {owner}'s grant is held by another process",
+            )
+        await asyncio.sleep(_POLL * (0.5 + self._timing.jitter()))
+
+    async def _look_for_answer(self, owner: str) -> None:
+        """Look whether a process that let its lease run out left its answer in a file."""
+        self._log.warning(
+            "A renewal of %s was begun by another process and has not ended in its time; "
+            "the refresh token may be used up",
+            owner,
+        )
+        await self.kept.take_up()
+
+    async def _from_kept(
+        self, owner: str, want: Want, min_valid: float, *, patient: bool
+    ) -> StoredToken | None:
+        """Wait for an answer that the vault does not have yet; return it if that is what is wanted.
+
+        Raises
+        ------
+        RenewalBusy
+            If the vault is not given it in time.  The refresh token in the vault is used up: to
+            show it again would end the grant.
+        """
+        give_up = time.monotonic() + (_WAIT_FOR_VAULT if patient else 0.0)
+        while self.kept.holds(owner):
+            token = self.kept.token(owner, want)
+            if token is not None and self._good(token, min_valid):
+                return token
+            if time.monotonic() >= give_up:
                 raise RenewalBusy(
-                    "Your token is being renewed elsewhere; please try again in a minute.",
-                    detail=f"lease of {owner}'s grant is held by another process",
+                    "Your token cannot be renewed at the moment; please try again in a minute.",
+                    detail=f"the vault's database was not given the last answer for {owner} yet",
                 )
-            await asyncio.sleep(_POLL * (0.5 + self._timing.jitter()))
+            await asyncio.sleep(_POLL)
+        return None
 
     # -- the renewal itself ------------------------------------------------------------------
 

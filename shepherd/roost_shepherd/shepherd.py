@@ -10,8 +10,6 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
@@ -21,7 +19,8 @@ from roost_shepherd.loop import Loop
 from roost_shepherd.provider import Provider
 from roost_shepherd.renewal import Renewals
 from roost_shepherd.service import ServiceTokens
-from roost_shepherd.threads import Threads
+from roost_shepherd.spill import Spill, folder_for
+from roost_shepherd.threads import Threads, writers_for
 from roost_shepherd.timing import LEASE, Timing
 from roost_shepherd.vault.crypto import Cipher
 from roost_shepherd.vault.models import GrantState
@@ -107,6 +106,12 @@ class Shepherd(LoggingConfigurable):
         "sqlite:///roost-vault.sqlite",
         help="SQLAlchemy URL of the vault: a SQLite file, made with mode 0600, or PostgreSQL.",
     ).tag(config=True)
+    answers_folder = Unicode(
+        help="Folder for answers of the provider that the vault's database cannot be given, sealed "
+        "with the vault's key, until it can. Empty: beside the vault's file, or "
+        "`roost-vault-answers` in the working directory for a vault on a server. A disk other than "
+        "the database's keeps them when that one is full.",
+    ).tag(config=True)
     vault_keys = List(
         Unicode(),
         help="Keys of 32 bytes in hex or base64, the newest first. From the environment variable "
@@ -147,6 +152,7 @@ class Shepherd(LoggingConfigurable):
         self._verifier = verifier
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._opening = asyncio.Lock()
+        self._took_up = False
         self._vault: Vault | None = None
         self._threads: Threads | None = None
         self._provider: Provider | None = None
@@ -314,11 +320,12 @@ class Shepherd(LoggingConfigurable):
         self._vault = Vault(self.vault_url, cipher, clock=self._timing.clock)
         self._provider = provider
         self._service = ServiceTokens(provider, self._timing)
-        self._threads = Threads(_threads_for(self.vault_url))
+        self._threads = Threads(writers_for(self.vault_url))
         self._renewals = Renewals(
             self._vault,
             self._threads,
             provider,
+            Spill(folder_for(self.answers_folder, self.vault_url), cipher, self.log),
             holder=self._holder,
             timing=self._timing,
             exchange=self.exchange,
@@ -343,7 +350,7 @@ class Shepherd(LoggingConfigurable):
             self._loop_task = asyncio.create_task(self._loop.run(), name="roost-shepherd")
 
     async def stop(self) -> None:
-        """End the loop, wait for renewals under way to be committed, and close the vault."""
+        """End the loop, wait for renewals under way to be committed or spilled, close the vault."""
         if self._loop_task is not None:
             self._loop_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -351,19 +358,27 @@ class Shepherd(LoggingConfigurable):
             self._loop_task = None
         if self._renewals is not None:
             await self._renewals.drain()
+            await self._renewals.kept.close()
             self._renewals = None
+            self._took_up = False
         if self._threads is not None and self._vault is not None:
-            await self._threads.run(self._vault.close)
-            await asyncio.to_thread(self._threads.close)
+            if await self._threads.close():
+                await asyncio.to_thread(self._vault.close)
+            else:
+                self.log.warning("The vault's database hangs; it is left to the system")
             self._threads = self._vault = None
         if self._provider is not None:
             await self._provider.close()
             self._provider = self._service = None
 
     async def _ready(self) -> tuple[Vault, Threads, Renewals]:
-        if self._renewals is None:
+        if not self._took_up:
             async with self._opening:
                 await asyncio.to_thread(self.open)
+                assert self._renewals is not None
+                if not self._took_up:
+                    await self._renewals.kept.take_up()
+                self._took_up = True
         assert self._vault is not None
         assert self._threads is not None
         assert self._renewals is not None
@@ -379,11 +394,3 @@ def _handed_out(want: Want, token: StoredToken) -> AccessToken:
         renew_at=token.renew_at,
         issued_at=token.issued_at,
     )
-
-
-def _threads_for(url: str) -> int:
-    """Return how many threads the vault gets: SQLite has one writer, servers have many."""
-    try:
-        return 1 if make_url(url).get_backend_name() == "sqlite" else 4
-    except ArgumentError:
-        return 1

@@ -8,6 +8,7 @@ from roost_shepherd.provider import TokenAnswer
 from roost_shepherd.shepherd import Shepherd
 from roost_shepherd.timing import Timing
 
+from tests.support.postgres import Postgres
 from tests.support.provider_double import ProviderDouble
 
 AP = "https://ap.example.org:9618"
@@ -39,6 +40,16 @@ def real_time(clock):
     clock.run()
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    postgres = Postgres()
+    try:
+        postgres.start()
+        yield postgres
+    finally:
+        postgres.remove()
+
+
 @pytest.fixture
 async def double():
     double = ProviderDouble()
@@ -53,7 +64,20 @@ def vault_key():
 
 
 @pytest.fixture
-async def make_shepherd(double, clock, tmp_path, vault_key):
+def vault_url(tmp_path):
+    return f"sqlite:///{tmp_path}/vault.sqlite"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_url(request, tmp_path):
+    """Return the URL of an empty vault, on each kind of database in turn."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres").url()
+    return f"sqlite:///{tmp_path}/vault.sqlite"
+
+
+@pytest.fixture
+async def make_shepherd(double, clock, tmp_path, vault_key, vault_url):
     """Make shepherds over one vault; all are stopped in the end."""
     made = []
 
@@ -65,7 +89,8 @@ async def make_shepherd(double, clock, tmp_path, vault_key):
                 "issuer": double.issuer,
                 "client_id": double.client_id,
                 "client_secret": double.client_secret,
-                "vault_url": f"sqlite:///{tmp_path}/vault.sqlite",
+                "vault_url": vault_url,
+                "answers_folder": str(tmp_path / "answers"),
                 "vault_keys": [vault_key],
             }
             | settings,

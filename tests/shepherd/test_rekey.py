@@ -15,6 +15,7 @@ from roost_shepherd.vault.rekey import Rekey
 from roost_shepherd.vault.store import Vault
 
 pytestmark = pytest.mark.unit
+on_sqlite = pytest.mark.parametrize("each_url", ["sqlite"], indirect=True)
 
 WANT = Want("https://ap.example.org:9618", frozenset({"compute.read"}))
 OLD, NEW = secrets.token_hex(32), secrets.token_hex(32)
@@ -22,8 +23,8 @@ OWNERS = [f"user{n}" for n in range(250)]
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/vault.sqlite"
+def url(each_url):
+    return each_url
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_it_works_while_the_hub_renews(vault, url, opened):
         assert (grant.refresh_token, token.value) == ("rotated", "access-new")
 
 
+@on_sqlite
 def test_a_hub_that_does_not_know_the_new_key_is_not_locked_out(url, opened, tmp_path):
     hub = opened(Vault, url, OLD)
     fill(hub, OWNERS[:3])
@@ -114,6 +116,7 @@ def test_a_hub_that_does_not_know_the_new_key_is_not_locked_out(url, opened, tmp
     assert hub.grant(OWNERS[0]).refresh_token
 
 
+@on_sqlite
 @pytest.mark.parametrize("keys", [[NEW], ["9" * 64], ["9" * 64, NEW]])
 def test_a_wrong_key_refuses_and_changes_nothing(vault, url, opened, tmp_path, keys):
     before = dump(tmp_path)
@@ -122,12 +125,14 @@ def test_a_wrong_key_refuses_and_changes_nothing(vault, url, opened, tmp_path, k
     assert dump(tmp_path) == before
 
 
+@on_sqlite
 def test_it_makes_no_vault_where_there_is_none(url, opened, tmp_path):
     with pytest.raises(VaultUnusable, match="There is no vault"):
         opened(Rekey, url, NEW)
     assert list(tmp_path.iterdir()) == []
 
 
+@on_sqlite
 def test_a_vault_of_another_version_is_left_alone(vault, url, opened, tmp_path):
     with sqlite3.connect(tmp_path / "vault.sqlite") as database:
         database.execute("UPDATE vault_version SET version_num = '0000'")
@@ -142,6 +147,7 @@ def test_twice_is_harmless(vault, url, opened):
     assert rekey.rotate() == 0
 
 
+@on_sqlite
 def test_nothing_that_the_old_key_opens_is_left_in_the_files(vault, url, opened, tmp_path):
     rekey = opened(Rekey, url, NEW, OLD)
     with sqlite3.connect(tmp_path / "vault.sqlite") as database:

@@ -19,6 +19,12 @@ from roost_shepherd.vault.models import GrantState
 
 pytestmark = pytest.mark.unit
 
+
+@pytest.fixture
+def vault_url(each_url):
+    return each_url
+
+
 AP = "https://ap.example.org:9618"
 BROKER = "https://ctl.example.org:8443"
 SCOPES = ("compute.read", "compute.create")
@@ -113,10 +119,11 @@ async def test_min_valid_beyond_the_lifetime_does_not_renew_each_time(shepherd, 
 
 async def test_a_caller_that_goes_away_does_not_stop_the_renewal(shepherd, double, log_in):
     await log_in(shepherd)
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(shepherd))
-    await asyncio.sleep(0.1)
+    await double.asked()
     caller.cancel()
+    double.answers.set()
     with pytest.raises(asyncio.CancelledError):
         await caller
     await shepherd._renewals.drain()
@@ -129,10 +136,14 @@ async def test_a_caller_that_goes_away_does_not_stop_the_renewal(shepherd, doubl
 async def test_stop_waits_for_the_commit(make_shepherd, double, log_in):
     first = make_shepherd()
     await log_in(first)
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(first))
+    await double.asked()
+    stopping = asyncio.create_task(first.stop())
     await asyncio.sleep(0.1)
-    await first.stop()
+    assert not stopping.done()
+    double.answers.set()
+    await stopping
     await asyncio.gather(caller, return_exceptions=True)
     await take(make_shepherd())
     assert len(double.refreshes) == 1
@@ -302,11 +313,11 @@ async def test_a_grant_of_another_issuer_is_not_sent_to_this_one(make_shepherd, 
 
 async def test_a_login_during_a_renewal_wins(shepherd, double, log_in):
     await log_in(shepherd)
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(shepherd))
-    await asyncio.sleep(0.1)
+    await double.asked()
     second = await log_in(shepherd, subject="2222-alice")
-    double.delay = 0
+    double.answers.set()
     token = await caller
     assert len(double.refreshes) == 2
     assert second.used
@@ -318,10 +329,11 @@ async def test_invalid_grant_of_a_replaced_grant_is_not_held_against_the_new_one
     shepherd, double, log_in
 ):
     (await log_in(shepherd)).alive = False
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(shepherd))
-    await asyncio.sleep(0.1)
+    await double.asked()
     await log_in(shepherd)
+    double.answers.set()
     await caller
     assert (await shepherd.status("alice")).state is GrantState.LIVE
 
@@ -345,10 +357,11 @@ async def test_forget_works_while_the_provider_is_away(shepherd, double, log_in)
 
 async def test_a_token_that_comes_back_after_a_logout_is_revoked(shepherd, double, log_in):
     grant = await log_in(shepherd)
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(shepherd))
-    await asyncio.sleep(0.1)
+    await double.asked()
     await shepherd.forget("alice")
+    double.answers.set()
     with pytest.raises(NoGrant):
         await caller
     assert grant.refresh_token in double.revoked

@@ -79,12 +79,13 @@ async def test_what_comes_back_after_the_logout_is_what_is_revoked_later(
     grant = await log_in(shepherd)
     old = grant.refresh_token
     await shepherd._provider.verifier.metadata()
-    double.delay = 0.2
+    double.answers.clear()
     caller = asyncio.create_task(take(shepherd))
-    await asyncio.sleep(0.1)
+    await double.asked()
     real = shepherd._provider.revoke
     monkeypatch.setattr(shepherd._provider, "revoke", away())
     await shepherd.forget("alice")
+    double.answers.set()
     with pytest.raises(NoGrant):
         await caller
     assert kept(shepherd) == grant.refresh_token != old

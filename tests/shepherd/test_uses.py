@@ -31,10 +31,10 @@ def vault():
 
 
 @pytest.fixture
-def noted(vault):
+async def noted(vault):
     threads = Threads()
     yield Uses(vault, threads, Timing(), logging.getLogger(__name__))
-    threads.close()
+    await threads.close()
 
 
 def token(*, taken=False):
@@ -42,12 +42,13 @@ def token(*, taken=False):
 
 
 async def test_many_uses_in_a_moment_are_one_transaction(noted, vault, monkeypatch):
-    monkeypatch.setattr(uses, "_GATHER", 0.1)
+    monkeypatch.setattr(uses, "_GATHER", 60.0)
     for owner in ("alice", "bob", "carol"):
         noted.note(owner, WANT, token())
         await asyncio.sleep(0.01)
     assert vault.told == []
-    await asyncio.sleep(0.2)
+    noted._at_once.set()  # the moment has passed
+    await asyncio.wait([noted._marking])
     assert vault.told == [{"alice", "bob", "carol"}]
 
 

@@ -87,6 +87,8 @@ class ProviderDouble:
         self.lifetime: float = 120
         self.rotates = True
         self.delay = 0.0
+        self.answers = asyncio.Event()  # cleared, it answers nobody
+        self.answers.set()
         self.metadata: dict[str, Any] = {}  # more of it
         self.fail: Any = None  # (status, body or dict, headers) for the token endpoint
         self.jwks_fail = False
@@ -130,6 +132,12 @@ class ProviderDouble:
             self._server.stop()
             await self._server.close_all_connections()
             self._server = None
+
+    async def asked(self, times: int = 1) -> None:
+        """Wait until so many wait for an answer."""
+        async with asyncio.timeout(30):
+            while self._now_in < times:  # noqa: ASYNC110 - requests are no events
+                await asyncio.sleep(0.01)
 
     def login(self, subject: str = "1111-alice") -> Grant:
         grant = Grant(subject, self._refresh_token())
@@ -248,6 +256,7 @@ class _Token(_Base):
             return
         if double.delay:
             await asyncio.sleep(double.delay)
+        await double.answers.wait()
         if double.fail is not None:
             status, body, headers = double.fail
             double.refreshes.append(form)

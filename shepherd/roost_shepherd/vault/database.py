@@ -19,7 +19,12 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, delete, event, func, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
 from roost_shepherd.errors import BadSetting, VaultLocked, VaultUnusable
 from roost_shepherd.vault.models import GrantRow, MetaRow
@@ -34,9 +39,19 @@ if TYPE_CHECKING:
 
 _BUSY_MS = 5000
 _OPEN_TRIES = 20
+_ONE_OPENS = 0x726F6F7374  # any number that nothing else in the database locks
 CANARY = "canary"
 """Name of the marks that keys leave, and the place that they are sealed for."""
 _WRITE = "roost_write"
+_PATIENCE = {
+    "connect_timeout": 5,
+    # A server that is gone without a word is noticed by the kernel, not after its two hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20000,
+}
+"""What libpq is told about a server that does not answer; the URL may say otherwise."""
 VERSION_TABLE = "vault_version"
 """May share a database with JupyterHub, which has one of its own."""
 
@@ -55,13 +70,7 @@ def open_vault(url: str, cipher: Cipher) -> Engine:
     VaultUnusable
         If the database cannot be read, written or migrated.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise BadSetting(
-            "c.Shepherd.vault_url is not a database URL; sqlite:////var/lib/roost/vault.sqlite "
-            "is one."
-        ) from None
+    parsed = _parsed(url, "c.Shepherd.vault_url")
     if parsed.get_backend_name() == "sqlite":
         _create_private(parsed)
     engine = _engine(parsed)
@@ -90,12 +99,7 @@ def open_existing(url: str, cipher: Cipher) -> Engine:
     BadSetting, VaultLocked, VaultUnusable
         As :func:`open_vault`; also if there is no vault, or one of another version.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise BadSetting(
-            f"{url[:200]!r} is not a database URL; sqlite:////var/lib/roost/vault.sqlite is one."
-        ) from None
+    parsed = _parsed(url, "What was given")
     shown = parsed.render_as_string(hide_password=True)
     missing = VaultUnusable(f"There is no vault of tokens at {shown}.")
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
@@ -122,6 +126,21 @@ def open_existing(url: str, cipher: Cipher) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _parsed(url: str, what: str) -> URL:
+    """Read a URL; its text may hold a password and is not repeated."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise BadSetting(
+            f"{what} is not a database URL; "
+            "sqlite:////var/lib/roost/vault.sqlite is one, postgresql://roost@db.example.org/roost "
+            "another."
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
 
 
 def forget_older_keys(connection: Connection, cipher: Cipher) -> None:
@@ -180,19 +199,39 @@ def _create_private(url: URL) -> None:
 
 def _engine(url: URL) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
-    # hide_parameters: no error or log line of SQLAlchemy shows values.
-    engine = create_engine(
-        url,
-        hide_parameters=True,
-        connect_args={"check_same_thread": False} if sqlite else {},
-        pool_pre_ping=not sqlite,
-        # The connection that was used last has the pages that were.
-        pool_use_lifo=True,
-    )
+    arguments: dict[str, Any] = {"check_same_thread": False} if sqlite else {}
+    if url.drivername == "postgresql+psycopg":
+        arguments = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    try:
+        # hide_parameters: no error or log line of SQLAlchemy shows values.
+        engine = create_engine(
+            url,
+            hide_parameters=True,
+            connect_args=arguments,
+            pool_pre_ping=not sqlite,
+            # The connection that was used last has the pages that were.
+            pool_use_lifo=True,
+        )
+    except (ImportError, NoSuchModuleError) as error:
+        raise _no_driver(url, error) from None
     if sqlite:
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
     return engine
+
+
+def _no_driver(url: URL, error: Exception) -> BadSetting:
+    if url.drivername == "postgresql+psycopg":
+        return BadSetting(
+            "The vault of tokens is on PostgreSQL, whose driver psycopg cannot be loaded here; "
+            "install it with `pip install 'jupyterhub-roost[postgresql]'`.",
+            detail=f"{type(error).__name__}: {str(error)[:200]}",
+        )
+    return BadSetting(
+        f"The vault of tokens cannot be on {url.drivername[:40]!r}, for which there is no driver "
+        "here; sqlite:////... and postgresql://... are what c.Shepherd.vault_url may begin with.",
+        detail=f"{type(error).__name__}: {str(error)[:200]}",
+    )
 
 
 def _on_connect(connection: Any, _record: object) -> None:
@@ -216,6 +255,9 @@ def _check_and_migrate(engine: Engine, cipher: Cipher) -> None:
     for left in reversed(range(_OPEN_TRIES)):
         try:
             with write_engine(engine).begin() as connection:
+                if engine.dialect.name == "postgresql":
+                    # Two processes that both begin: SQLite's write lock is not there.
+                    connection.execute(select(func.pg_advisory_xact_lock(_ONE_OPENS)))
                 _check_canaries(connection, inspect(connection), cipher)
                 _migrate(connection)
                 _leave_canary(connection, cipher)

@@ -54,6 +54,18 @@ class StoredGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What a provider gave for a grant, to be committed."""
+
+    grant: StoredGrant
+    """As it was when it was asked for."""
+    want: Want
+    token: StoredToken
+    refresh_token: str | None = field(repr=False)
+    refresh_expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """What the beginning of a renewal found."""
 
@@ -61,6 +73,8 @@ class Begun:
     token: StoredToken | None
     leased: bool
     """Whether the grant is now this process's to renew."""
+    overdue: bool = False
+    """Whether another process had the lease beyond its end, and was given more time just now."""
 
 
 @dataclass(frozen=True, slots=True)

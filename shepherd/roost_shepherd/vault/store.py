@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from roost_shepherd.vault.crypto import token_place
@@ -35,13 +35,29 @@ if TYPE_CHECKING:
     from roost_shepherd.vault.crypto import Cipher
 
 # The statements of every renewal, made once: to make one costs more than to run it.
+_OVERDUE = "overdue: "
+"""Before the name of a holder that let its lease run out."""
+_MORE_TIME = 5.0
+"""Seconds that such a holder is given.  It may have an answer that a database which was away did
+not take, and the refresh token is used up then; it writes within a second of the database's return.
+"""
+_COMES_AGAIN = 60.0
+"""Seconds in which the lease is taken after that; later, the database may have been away again."""
 _FREE = or_(
     grants.c.lease_holder.is_(None),
     grants.c.lease_holder == bindparam("b_holder"),
+    and_(
+        grants.c.lease_holder.startswith(_OVERDUE),
+        grants.c.lease_until <= bindparam("b_now"),
+        grants.c.lease_until > bindparam("b_long_ago"),
+    ),
+)
+_TAKE = update(grants).where(grants.c.owner == bindparam("b_owner"), _FREE)
+_GIVE_TIME = update(grants).where(
+    grants.c.owner == bindparam("b_owner"),
+    grants.c.lease_holder.is_not(None),
     grants.c.lease_until <= bindparam("b_now"),
 )
-_TAKE_BY_OWNER = update(grants).where(grants.c.owner == bindparam("b_which"), _FREE)
-_TAKE_BY_ID = update(grants).where(grants.c.id == bindparam("b_which"), _FREE)
 _WANTED = and_(
     tokens.c.audience == bindparam("b_audience"),
     tokens.c.wanted_scopes == bindparam("b_scopes"),
@@ -136,31 +152,32 @@ class Vault(Rounds, Ended):
         owner, want
             Whose token, for what.
         holder, seconds
-            Who renews, and for how long at most.
+            Who renews, and for how long at most.  Another's lease that has run out is not taken at
+            once: its holder is given a little more time first, and the result says so.
         needed
             Tells from what was read whether a renewal is needed; the lease is not taken if it is
             not, or if this raises.
         """
         with self._write() as connection:
             # First the lease, then the reading: on PostgreSQL this locks the row.
-            leased = self._lease(connection, _TAKE_BY_OWNER, owner, holder, seconds)
+            now = self._clock()
+            leased = self._lease(connection, owner, holder, now, seconds)
+            overdue = not leased and self._give_time(connection, owner, now, seconds)
             grant, token = self._look_up(connection, owner, want)
             if leased and grant is not None and not needed(grant, token):
                 connection.execute(update(grants).where(grants.c.id == grant.id).values(**NO_LEASE))
                 leased = False
-        return Begun(grant, token, leased=leased)
-
-    def take_lease(self, grant_id: int, holder: str, seconds: float) -> bool:
-        """Try to become the only one, of all processes, that may renew this grant."""
-        with self._write() as connection:
-            return self._lease(connection, _TAKE_BY_ID, grant_id, holder, seconds)
+        return Begun(grant, token, leased=leased, overdue=overdue)
 
     def drop_lease(self, grant_id: int, holder: str) -> None:
         """Give the lease back, if it is still ours."""
         with self._write() as connection:
             connection.execute(
                 update(grants)
-                .where(grants.c.id == grant_id, grants.c.lease_holder == holder)
+                .where(
+                    grants.c.id == grant_id,
+                    grants.c.lease_holder.in_((holder, f"{_OVERDUE}{holder}")),
+                )
                 .values(**NO_LEASE)
             )
 
@@ -206,7 +223,8 @@ class Vault(Rounds, Ended):
         }
         with self._write() as connection:
             if not ran(connection, SAME, values, **same):
-                return False
+                # A commit whose answer was lost with the connection is tried again.
+                return self._holds(connection, grant, refresh_token)
             place = {"audience": want.audience, "scopes": want.scope_key}
             if not ran(connection, _TOKEN, given, grant=grant.id, **place):
                 key = {
@@ -291,9 +309,30 @@ class Vault(Rounds, Ended):
             return None, None
         return self._grant(row), None if row.value is None else self._token(owner, want, row)
 
+    def _holds(self, connection: Connection, grant: StoredGrant, refresh_token: str | None) -> bool:
+        """Tell whether this refresh token is the one that the vault has by now."""
+        row = self._row(connection, grant.owner)
+        return (
+            row is not None
+            and refresh_token is not None
+            and row.generation == grant.generation + 1
+            and self._open_refresh(row) == refresh_token
+        )
+
     def _lease(
-        self, connection: Connection, statement: Any, which: object, holder: str, seconds: float
+        self, connection: Connection, owner: str, holder: str, now: float, seconds: float
     ) -> bool:
-        now = self._clock()
         values = {"lease_holder": holder, "lease_until": now + seconds}
-        return ran(connection, statement, values, which=which, holder=holder, now=now) == 1
+        where = {"owner": owner, "holder": holder, "now": now, "long_ago": now - _COMES_AGAIN}
+        return ran(connection, _TAKE, values, **where) == 1
+
+    def _give_time(self, connection: Connection, owner: str, now: float, seconds: float) -> bool:
+        values = {
+            "lease_holder": case(
+                (grants.c.lease_holder.startswith(_OVERDUE), grants.c.lease_holder),
+                else_=literal(_OVERDUE) + grants.c.lease_holder,
+            ),
+            "lease_until": now + min(_MORE_TIME, seconds),
+        }
+        statement = _GIVE_TIME.values(**values)
+        return ran(connection, statement, {}, owner=owner, now=now) == 1
