@@ -53,10 +53,3 @@ def test_whoever_missed_an_answer_gets_everything(queue):
     ask(number)
     assert ask(number)["whole"]
     assert ask(0)["whole"]
-
-
-def test_the_schedd_s_clock_in_every_ad_is_no_news(queue):
-    put(queue, 1, JobStatus=2, ServerTime=1795228729)
-    number = ask()["number"]
-    put(queue, 1, JobStatus=2, ServerTime=1795228731)
-    assert ask(number)["ads"] == {}

@@ -22,6 +22,7 @@ CONSTRAINT = "DynamicSlot =!= true"
 PROJECTION = (
     "Name",
     "RoostSlot",
+    "SlotTypeID",
     "State",
     "Offline",
     "TotalSlotCpus",
@@ -37,6 +38,8 @@ PROJECTION = (
 )
 _PART = re.compile(r"_\d+(?=@)")
 """What the name of a slot has more than that of the partitionable one that it was cut from."""
+_MOST = 1e9
+"""More than any slot has of anything."""
 _AWAY = frozenset({"Owner", "Drained", "Shutdown", "Delete"})
 
 
@@ -50,6 +53,8 @@ def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
     ends
         When jobs that are known must have ended by their walltime, by the slot's name.
     """
+    # A node says what it likes: a slot without these is none.
+    slots = [slot for slot in slots if _text(slot, "Name") and _text(slot, "State")]
     reserved = [slot for slot in slots if slot.get("RoostSlot") is True]
     ordinary = [slot for slot in slots if slot.get("RoostSlot") is not True]
     return Capacity(
@@ -61,6 +66,16 @@ def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
         },
         by="slot",
     )
+
+
+def _text(slot: Ad, name: str) -> str | None:
+    value = slot.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _number(slot: Ad, name: str) -> float:
+    value = slot.get(name)
+    return min(max(value, 0.0), _MOST) if isinstance(value, (int, float)) else 0.0
 
 
 def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) -> Pool:
@@ -88,10 +103,10 @@ def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) 
 
 def _use(slots: Sequence[Ad]) -> Use | None:
     """Return what jobs in overbooked slots really take; None if the nodes do not tell."""
-    nodes = {slot["Name"].rpartition("@")[2]: int(slot.get("DetectedCpus", 0)) for slot in slots}
+    nodes = {slot["Name"].rpartition("@")[2]: int(_number(slot, "DetectedCpus")) for slot in slots}
     if not all(nodes.values()) or not nodes:
         return None
-    return Use(sum(float(slot.get("CondorLoadAvg", 0.0)) for slot in slots), sum(nodes.values()))
+    return Use(sum(_number(slot, "CondorLoadAvg") for slot in slots), sum(nodes.values()))
 
 
 def _problem(slots: Sequence[Ad], kind: str) -> str:
@@ -112,6 +127,6 @@ def _rooms(slots: Iterable[Ad], prefix: str) -> tuple[Room, ...]:
 
 def _size(slot: Ad, prefix: str) -> tuple[int, int, int, str | None]:
     cpus, memory, gpus = (
-        int(slot.get(f"{prefix}{name}", 0)) for name in ("Cpus", "Memory", "GPUs")
+        int(_number(slot, f"{prefix}{name}")) for name in ("Cpus", "Memory", "GPUs")
     )
-    return cpus, memory, gpus, slot.get("GPUs_DeviceName") if gpus else None
+    return cpus, memory, gpus, _text(slot, "GPUs_DeviceName") if gpus else None

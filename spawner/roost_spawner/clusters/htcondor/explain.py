@@ -22,7 +22,7 @@ JOB_PROJECTION = (
     "ConcurrencyLimits",
     "LastRejMatchReason",
 )
-SLOT_PROJECTION = ("Machine", "State", "Activity", "Cpus", "Memory", "GPUs", "Offline", "Start")
+SLOT_PROJECTION = ("Name", "State", "Cpus", "Memory", "GPUs")
 
 # Parts of LastRejMatchReason, as the negotiator writes them (HTCondor manual, appendix "Job
 # ClassAd Attributes").

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import JobState, Judgement
 from roost_spawner.clusters.htcondor import capacity, explain, states, submit
+from roost_spawner.clusters.htcondor.ads import UNREADABLE
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.explain import Explanation
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
@@ -30,6 +31,8 @@ _SLICE = 100
 """Ads that are read before others get the event loop."""
 _EXPLAINED_FOR = 15.0
 """Seconds for which one look at queue and slots serves everybody who waits."""
+_TOLD_KEPT = 1000
+"""Jobs with odd ads of which the log has said so."""
 _LOOKS_AROUND = 2
 """Questions that such a look takes: of the schedd, and of the collector."""
 # What JobAction.Remove answers for one job (condor_utils, action_result_t).
@@ -94,7 +97,7 @@ class HTCondorPool:
         self._address: str | None = None
         self._listing = 0
         self._views: dict[JobId, JobView] = {}
-        self._told: set[str] = set()
+        self._told: dict[JobId, None] = {}
         self._explained: tuple[float, Awaitable[Explanation]] | None = None
         self._channel = Channel(
             {
@@ -264,10 +267,19 @@ class HTCondorPool:
 
     def _view(self, ad: Mapping[str, Any]) -> JobView:
         found = states.view(ad)
-        if found.state is JobState.UNKNOWN and found.detail not in self._told:
-            self._told.add(found.detail)
-            self._log.warning("Job %s: %s", found.job_id, found.detail)
+        if unread := ad.get(UNREADABLE):
+            self._tell(found.job_id, f"{', '.join(unread)} cannot be read, taken as absent")
+        if found.state is JobState.UNKNOWN:
+            self._tell(found.job_id, found.detail)
         return found
+
+    def _tell(self, job_id: JobId, what: str) -> None:
+        """Say once in the log that a job's ad is odd."""
+        if job_id not in self._told:
+            self._log.warning("Job %s: %s", job_id, what)
+            self._told[job_id] = None
+            if len(self._told) > _TOLD_KEPT:
+                del self._told[next(iter(self._told))]
 
     async def _jobs(self, lane: str, constraint: str, projection: Sequence[str]) -> Any:
         return await self._schedd_call(

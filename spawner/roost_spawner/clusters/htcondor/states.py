@@ -46,6 +46,8 @@ PROJECTION = (
 )
 """What a query asks the schedd for."""
 
+_LATEST = 1 << 33
+"""Seconds since the epoch, in the year 2242: no time of a job is later."""
 _NO_AGENT = 75
 """EX_TEMPFAIL of sysexits(3), as the bootstrap ends."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
@@ -93,7 +95,7 @@ def _text(ad: Mapping[str, Any], name: str) -> str | None:
 
 def _number(ad: Mapping[str, Any], name: str) -> float | None:
     value = ad.get(name)
-    return float(value) if isinstance(value, int) and value > 0 else None
+    return float(value) if isinstance(value, int) and 0 < value < _LATEST else None
 
 
 def _executed(ad: Mapping[str, Any]) -> bool:
@@ -139,7 +141,9 @@ def _told(ad: Mapping[str, Any], state: JobState) -> Told:
     if state is JobState.ENDED:
         return _eviction(ad)
     words = "The node has paused the notebook." if state is JobState.SUSPENDED else ""
-    unknown = f"JobStatus {status!r} has no name here" if state is JobState.UNKNOWN else ""
+    unknown = (
+        f"JobStatus {str(status)[:40]!r} has no name here" if state is JobState.UNKNOWN else ""
+    )
     return None, words, unknown
 
 

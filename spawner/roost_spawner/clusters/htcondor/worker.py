@@ -34,6 +34,8 @@ from typing import Any, NoReturn
 import classad2
 import htcondor2
 
+from roost_spawner.clusters.htcondor.ads import Reader, plain
+
 Message = dict[str, Any]
 _CHUNK = 1 << 20
 
@@ -82,16 +84,6 @@ def _schedd(call: Message) -> Any:
     return htcondor2.Schedd(location)
 
 
-def _plain(ad: Any) -> Message:
-    """Return an ad as JSON takes it: expressions evaluated, what has no plain value left out."""
-    found: Message = {}
-    for name, value in ad.items():
-        plain = ad.eval(name) if isinstance(value, classad2.ExprTree) else value
-        if isinstance(plain, (int, float, str)) and not isinstance(plain, classad2.Value):
-            found[name] = plain
-    return found
-
-
 def _locate(settings: Message, _call: Message) -> Any:
     collector = htcondor2.Collector(settings["collector"])
     ad = collector.locate(htcondor2.DaemonType.Schedd, settings["schedd"])
@@ -101,8 +93,12 @@ def _locate(settings: Message, _call: Message) -> Any:
 
 
 def _jobs(_settings: Message, call: Message) -> Any:
-    ads = _schedd(call).query(call["constraint"], call["projection"])
-    return [_plain(ad) for ad in ads]
+    return _queue.read(_schedd(call).query, call["constraint"], call["projection"])
+
+
+# What could not be read stays known between the calls of a lane.
+_queue = Reader("ClusterId", also=("ProcId",))
+_pool = Reader("Name", comparisons=True)
 
 
 # What the hub has been told of a listing: of a thousand sessions nearly none has news.
@@ -115,9 +111,6 @@ def _changes(settings: Message, call: Message) -> Any:
     number, old = _told.get(constraint, (0, {}))
     whole = call["since"] != number or not number
     ads = {f"{ad['ClusterId']}.{ad['ProcId']}": ad for ad in _jobs(settings, call)}
-    for ad in ads.values():
-        # The schedd puts it into every ad, asked for or not: each would be news each second.
-        ad.pop("ServerTime", None)
     # Numbers of a child before this one mean nothing to us.
     number = number + 1 if number else int.from_bytes(os.urandom(4), "big") + 1
     _told[constraint] = (number, ads)
@@ -133,8 +126,13 @@ def _changes(settings: Message, call: Message) -> Any:
 
 
 def _history(_settings: Message, call: Message) -> Any:
-    ads = _schedd(call).history(call["constraint"], call["projection"], match=1)
-    return [_plain(ad) for ad in ads]
+    schedd = _schedd(call)
+
+    def ask(constraint: str, projection: list[str]) -> list[Any]:
+        return list(schedd.history(constraint, projection, match=1))
+
+    # Its own reader: a job that has ended does not change any more.
+    return Reader("ClusterId", also=("ProcId",)).read(ask, call["constraint"], call["projection"])
 
 
 def _nothing(_settings: Message, _call: Message) -> Any:
@@ -144,8 +142,11 @@ def _nothing(_settings: Message, _call: Message) -> Any:
 
 def _slots(settings: Message, call: Message) -> Any:
     collector = htcondor2.Collector(settings["collector"])
-    ads = collector.query(htcondor2.AdType.Startd, call["constraint"], call["projection"])
-    return [_plain(ad) for ad in ads]
+
+    def ask(constraint: str, projection: list[str]) -> list[Any]:
+        return list(collector.query(htcondor2.AdType.Startd, constraint, projection))
+
+    return _pool.read(ask, call["constraint"], call["projection"])
 
 
 def _submit(_settings: Message, call: Message) -> Any:
@@ -157,7 +158,7 @@ def _remove(_settings: Message, call: Message) -> Any:
     # A plain string as the reason would be dropped: htcondor2 looks for text and code.
     reason = (call["reason"], 0)
     answer = _schedd(call).act(htcondor2.JobAction.Remove, [call["job_id"]], reason)
-    return _plain(answer)
+    return plain(answer, list(answer.keys()))
 
 
 _CALLS = {
