@@ -11,6 +11,7 @@
     + AupRequired          (the acceptable use policy waits for a signature)
     + AccountSuspended     (the provider does not let this person in)
     + ScopeRefused         (this audience or these scopes are not given; the grant lives on)
+    + TokenExceeds         (the provider gave more than was asked for)
     + ClientRefused        (the provider does not take *our* client id or secret)
   x TokenInvalid           (a token that was shown to us does not verify)
   x VaultError
@@ -88,6 +89,10 @@ class ScopeRefused(Terminal):
 
     missing: tuple[str, ...] = ()
     """The scopes that were asked for and that the grant never had, if they were among them."""
+
+
+class TokenExceeds(Terminal):
+    """The token is good for an audience or a scope that was not asked for."""
 
 
 class ClientRefused(Terminal):

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+from typing import Any
 
 RENEW_AT = 2 / 3
 """Part of a token's life after which it is renewed: a third is left for a provider's outage."""
@@ -15,6 +16,8 @@ JITTER = 1 / 15
 
 ASSUMED_LIFE = 300.0
 """Seconds that a token is taken to live when its provider does not say (RFC 6749, section 5.1)."""
+
+_LONGEST_CLAIMS = 256 * 1024  # characters
 
 _BACKOFF_FIRST = 1.0
 _BACKOFF_MOST = 60.0
@@ -95,11 +98,24 @@ def jwt_expiry(token: str | None) -> float | None:
 
     Good for planning only.  IAM's refresh tokens are unsigned JWTs that tell their own end.
     """
+    exp = jwt_claims(token).get("exp")
     try:
-        payload = (token or "").split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        exp = claims["exp"]
         value = float(exp) if isinstance(exp, int | float) and not isinstance(exp, bool) else None
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error, OverflowError):
+    except OverflowError:
         return None
     return value if value is not None and math.isfinite(value) and value > 0 else None
+
+
+def jwt_claims(token: str | None) -> dict[str, Any]:
+    """Read the claims of a JWT without verifying it; empty if it is none.
+
+    Good for planning, and for finding what a token claims too much; never for trust.
+    """
+    try:
+        payload = (token or "").split(".")[1]
+        if len(payload) > _LONGEST_CLAIMS:
+            return {}
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_GROUPS = "wlcg.groups"
 _WITH_PATHS = ("storage.",)
 """How the scopes begin that have a path (WLCG token profile, "Capability based authorization")."""
 
@@ -27,14 +28,17 @@ def lacking(wanted: Iterable[str], granted: Iterable[str]) -> tuple[str, ...]:
     given = list(granted)
     if not given:
         return ()
-    return tuple(sorted(w for w in set(wanted) if not any(_covers(g, w) for g in given)))
+    return tuple(sorted(w for w in set(wanted) if not any(covers(g, w) for g in given)))
 
 
-def _covers(granted: str, wanted: str) -> bool:
+def covers(granted: str, wanted: str) -> bool:
+    """Tell whether who has the one scope may do what the other allows."""
     if granted == wanted:
         return True
     name, colon, path = granted.partition(":")
     other, _, below = wanted.partition(":")
+    if name == other == _GROUPS:
+        return not colon  # without a group it means all
     if not (colon and name == other and name.startswith(_WITH_PATHS)):
         return False
     return below.startswith(path.rstrip("/") + "/") and ".." not in below.split("/")

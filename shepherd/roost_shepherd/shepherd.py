@@ -14,6 +14,7 @@ from traitlets import Bool, Float, Integer, List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from roost_shepherd.expiry import jwt_expiry
+from roost_shepherd.given import require_no_more
 from roost_shepherd.health import Health, Signs, judge
 from roost_shepherd.loop import Loop
 from roost_shepherd.provider import Provider
@@ -217,11 +218,13 @@ class Shepherd(LoggingConfigurable):
         Transient
             If there is none and the provider cannot be asked now.
         Terminal
-            If only a human can help; ``sentence`` says who must do what.
+            If only a human can help; ``sentence`` says who must do what.  Also if the token is good
+            for more than was asked for.
         """
         _, _, renewals = await self._ready()
         want = Want(audience, frozenset(scopes))
-        return _handed_out(want, await renewals.token(owner, want, min_valid=min_valid))
+        token = await renewals.token(owner, want, min_valid=min_valid)
+        return self._handed_out(want, token)
 
     async def userinfo(self, owner: str, scopes: Iterable[str]) -> Told | None:
         """Ask the provider who ``owner`` is by now; ``None`` if it has no place to ask.
@@ -276,7 +279,7 @@ class Shepherd(LoggingConfigurable):
         await self._ready()
         assert self._service is not None
         want = Want(audience, frozenset(scopes))
-        return _handed_out(want, await self._service.token(want))
+        return self._handed_out(want, await self._service.token(want))
 
     # -- seen from outside -------------------------------------------------------------------
 
@@ -384,13 +387,13 @@ class Shepherd(LoggingConfigurable):
         assert self._renewals is not None
         return self._vault, self._threads, self._renewals
 
-
-def _handed_out(want: Want, token: StoredToken) -> AccessToken:
-    return AccessToken(
-        value=token.value,
-        expires_at=token.expires_at,
-        audience=want.audience,
-        scopes=token.scopes,
-        renew_at=token.renew_at,
-        issued_at=token.issued_at,
-    )
+    def _handed_out(self, want: Want, token: StoredToken) -> AccessToken:
+        require_no_more(want, token, self.issuer)
+        return AccessToken(
+            value=token.value,
+            expires_at=token.expires_at,
+            audience=want.audience,
+            scopes=token.scopes,
+            renew_at=token.renew_at,
+            issued_at=token.issued_at,
+        )

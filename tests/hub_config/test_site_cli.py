@@ -93,6 +93,16 @@ def test_all_mistakes_are_listed_with_file_line_and_what_is_allowed(check):
             "line 25: profiles.big.groups.1: 'cms' and '/cms' are the same group",
         ),
         ("8h}", "8h, groups: [cms]}", ""),
+        (
+            "slot: ordinary",
+            'tokens: {own: {audience: x, scope: "compute.create openid compute.cancel"}}',
+            "line 25: profiles.big.tokens.own.scope: with compute.cancel, compute.create whatever",
+        ),
+        (
+            "slot: ordinary",
+            'tokens: {own: {audience: "https://notebooks.example.org:9618", scope: openid}}',
+            "line 25: profiles.big.tokens.own.audience: this is the audience of cluster ",
+        ),
     ],
 )
 def test_what_is_allowed_and_surely_not_meant_is_said_and_is_no_mistake(check, old, new, said):

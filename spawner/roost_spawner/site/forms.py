@@ -94,7 +94,9 @@ Audience = Annotated[str, Form(r"\S{1,300}", "one word, as the service names its
 Scope = Annotated[
     str,
     StringConstraints(max_length=500),
-    Form(r"\S+( \S+)*", "scopes with one blank between them, such as storage.read:/ compute.read"),
+    Form(
+        r"\S+( \S+)*", "scopes with one blank between them, such as storage.read:/ storage.modify:/"
+    ),
 ]
 Icon = Annotated[
     str,

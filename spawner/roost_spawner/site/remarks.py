@@ -9,8 +9,9 @@ from roost_spawner.site.units import show_moment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from roost_spawner.site.fit import Problem
+    from roost_spawner.site.fit import Place, Problem
     from roost_spawner.site.models import Site
+    from roost_spawner.site.profiles import TokenWish
 
 
 def remarks(site: Site, now: float) -> Iterator[Problem]:
@@ -40,6 +41,29 @@ def remarks(site: Site, now: float) -> Iterator[Problem]:
         if other != name:
             yield (*place, "title"), f"profile {other!r} has the same title"
     yield from _slashes(site)
+    yield from _powers(site)
+
+
+def _powers(site: Site) -> Iterator[Problem]:
+    """Yield tokens with which a session's programs could start or end jobs as their owner."""
+    clusters = {one.audience: name for name, one in site.clusters.items() if one.audience}
+    wishes: dict[Place, TokenWish] = {("tokens", name): one for name, one in site.tokens.items()}
+    for profile, its in site.profiles.items():
+        for name, wish in (its.tokens or {}).items():
+            wishes["profiles", profile, "tokens", name] = wish
+    for place, wish in wishes.items():
+        compute = sorted(scope for scope in wish.scope.split() if scope.startswith("compute."))
+        if compute:
+            yield (
+                (*place, "scope"),
+                f"with {', '.join(compute)} whatever runs in a session may act on its owner's jobs",
+            )
+        if wish.audience in clusters:
+            cluster = clusters[wish.audience]
+            yield (
+                (*place, "audience"),
+                f"this is the audience of cluster {cluster!r}, which takes the token from any job",
+            )
 
 
 def _slashes(site: Site) -> Iterator[Problem]:
