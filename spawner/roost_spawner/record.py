@@ -16,6 +16,8 @@ from roost_spawner.clusters.base import Cause, JobState
 if TYPE_CHECKING:
     from roost_spawner.clusters.base import JobView
 
+GRACE = 120.0
+"""Seconds past the walltime that the scheduler has to end a job before the hub does."""
 Place = tuple[str, str]
 """User name and server name."""
 
@@ -85,6 +87,9 @@ class Record:
     """A :class:`~roost_spawner.clusters.base.Cause`, once it has one."""
     ends_at: float = 0.0
     """When its walltime is over, in seconds since the epoch; 0 while nobody knows."""
+    walltime_s: float = 0.0
+    """The walltime that the scheduler holds its job to; 0 while nobody knows, and where the hub
+    leaves that to the scheduler."""
     prologue: str = ""
     """Shell lines that run before the server: the admin's, as the site file had them."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -143,6 +148,11 @@ class Record:
         # Issuers compare with the trailing slash normalised.
         issuer = (view.issuer or "").rstrip("/")
         return same and view.subject == self.subject and issuer == self.issuer.rstrip("/")
+
+    def overstayed(self, now: float) -> bool:
+        """Whether it is past its walltime by the hub's own clock, whatever the scheduler shows."""
+        ends = self.began_at + self.walltime_s + GRACE
+        return bool(self.began_at and self.walltime_s) and now > ends
 
     def to_state(self) -> dict[str, Any]:
         """Return plain JSON."""

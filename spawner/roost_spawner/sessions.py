@@ -27,6 +27,8 @@ _GONE_AFTER = 2
 """Listings without the job after which it is gone."""
 _SAYS_LESS = frozenset({None, Cause.FAILED, Cause.FINISHED, Cause.REMOVED, Cause.UNKNOWN})
 """What a scheduler says of a job whose agent saw the server fail: an exit status, or our cancel."""
+_KNOWN_BETTER = frozenset({Cause.FAILED, Cause.WALLTIME})
+_OVERSTAYED = "The notebook's time was up. The batch system had not ended it; the hub has."
 
 
 class Host(Protocol):
@@ -63,7 +65,7 @@ class Host(Protocol):
 
 
 # What changes with each look at the scheduler and is not worth a commit.
-_VOLATILE = frozenset({"state", "why", "cause", "node", "slot", "ends_at"})
+_VOLATILE = frozenset({"state", "why", "cause", "node", "slot", "ends_at", "walltime_s"})
 
 
 class Session:
@@ -185,7 +187,7 @@ class Session:
         if view.state is JobState.QUEUED and record.started and stale:
             return
         verdict = judge(record, view)
-        if record.over and record.cause == Cause.FAILED and verdict.cause in _SAYS_LESS:
+        if record.over and record.cause in _KNOWN_BETTER and verdict.cause in _SAYS_LESS:
             verdict = replace(verdict, why="", cause=None)
         why = verdict.why
         if not why and verdict.over:
@@ -201,6 +203,7 @@ class Session:
             node=view.node or record.node,
             slot=view.slot or record.slot,
             ends_at=view.ends_at or record.ends_at,
+            walltime_s=view.walltime_s or record.walltime_s,
         )
         self._seen = (view, self.record)
         if why and not record.ready:
@@ -237,8 +240,14 @@ class Session:
             self.wake()
 
     def remind(self, at: float) -> None:
-        """Announce the end of the walltime when it is due (`at`: seconds since the epoch)."""
+        """Announce the end of the walltime when it is due, and end what has long passed it.
+
+        `at`: now, in seconds since the epoch.
+        """
         if not self.record.ready or self.record.over:
+            return
+        if self.record.overstayed(at):
+            self.update(over=True, why=_OVERSTAYED, cause=str(Cause.WALLTIME))
             return
         if due := notices.walltime(self.record.ends_at, self._warned, at):
             mark, notice = due

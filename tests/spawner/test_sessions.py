@@ -239,3 +239,36 @@ def test_a_node_that_is_taken_back_at_the_end_of_the_walltime_says_so():
     session.event("evicting", "SIGTERM", "", seconds_left=30)
     assert "time is up" in session.notices[0].message
     assert session.record.cause == "walltime"
+
+
+RUNS = replace(VIEW, state=JobState.RUNNING, walltime_s=600.0, started_at=4e9, ends_at=4e9 + 600)
+
+
+def test_the_hubs_own_clock_ends_what_the_scheduler_lets_run_on(session):
+    session.update(ready=True, started=True, began_at=1000.0)
+    session.observe(RUNS, now())
+    session.remind(1000.0 + 600 + 119)
+    assert not session.record.over
+    session.remind(1000.0 + 600 + 121)
+    assert (session.record.over, session.host.over) == (True, 1)
+    assert session.record.cause == Cause.WALLTIME
+    assert "time was up" in session.record.why
+    # What the scheduler says of our cancel is no better.
+    session.observe(replace(VIEW, state=JobState.ENDED, cause=Cause.REMOVED, reason="Gone."), now())
+    assert (session.record.cause, session.record.ended) == (Cause.WALLTIME, True)
+    assert "time was up" in session.record.why
+
+
+def test_a_session_that_an_admin_has_prolonged_is_left_its_new_walltime(session):
+    session.update(ready=True, started=True, began_at=1000.0)
+    session.observe(RUNS, now())
+    session.observe(replace(RUNS, walltime_s=6000.0), now())
+    session.remind(1000.0 + 600 + 121)
+    assert not session.record.over
+
+
+def test_where_the_scheduler_alone_counts_the_hub_ends_nothing(session):
+    session.update(ready=True, started=True, began_at=1000.0)
+    session.observe(replace(RUNS, walltime_s=None), now())
+    session.remind(1e9)
+    assert not session.record.over

@@ -340,3 +340,17 @@ async def test_the_spawn_page_shows_cards_and_takes_the_form(hub):
         {"profile": ["interactive"], "interactive.walltime": ["90m"], "gpu.gpus": ["9"]}
     )
     assert options == {"profile": "interactive", "walltime": "90m"}
+
+
+async def test_a_session_far_past_its_walltime_loses_its_job_and_says_why(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    hub.pool.move("1.0", walltime_s=60.0)
+    session.update(began_at=session.record.began_at - 200)
+    hub.spawner().engine.watcher("pool").follow()
+    assert await session.until(lambda record: record.ended, 30)
+    assert hub.pool.jobs == {}
+    assert await hub.settled() is None
+    assert hub.spawner().last_end["cause"] == "walltime"
+    assert "The notebook's time was up." in hub.spawner().last_end["why"]

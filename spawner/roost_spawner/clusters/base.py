@@ -147,6 +147,9 @@ class JobView:
     """When its program began, in seconds since the epoch by the scheduler's clock."""
     ends_at: float | None = None
     """When its walltime is over, likewise."""
+    walltime_s: float | None = None
+    """Its walltime, where the hub holds it to that by its own clock as well: on HTCondor, where the
+    start stands in the job's ad.  Slurm's controller has clock and limit to itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,16 @@ def test_the_end_of_the_walltime_is_known_while_it_runs():
     assert view(ad("idle")).ends_at is None
 
 
+def test_what_a_node_holds_since_its_time_is_up_says_that():
+    held = {
+        "JobStatus": 5,
+        "HoldReasonCode": 21,
+        "HoldReason": "Error from ep1: Roost: walltime over",
+    }
+    found = view(ad("running") | held)
+    assert (found.cause, found.reason) == (Cause.WALLTIME, "The notebook's time was up.")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

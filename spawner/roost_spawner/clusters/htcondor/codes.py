@@ -107,10 +107,15 @@ VACATES: Mapping[int, Told] = MappingProxyType(
 
 EVICTED = "The notebook was taken off its node, and does not start a second time."
 
+OVERSTAYED: tuple[str, Told] = (
+    "Roost: walltime over",
+    (Cause.WALLTIME, "The notebook's time was up."),
+)
+"""What the access point says, or the node if that did not end the job; and what it means."""
 # Parts of a RemoveReason.  The first ones are what the access point that we ship writes, then the
 # hub's own.
 REMOVALS: tuple[tuple[str, Told], ...] = (
-    ("Roost: walltime over", (Cause.WALLTIME, "The notebook's time was up.")),
+    OVERSTAYED,
     ("Roost: not started in time", (Cause.REMOVED, "No slot became free in time.")),
     ("PeriodicRemove", (Cause.WALLTIME, "The notebook's time was up, or its job could not go on.")),
     ("stopped in JupyterHub", (Cause.REMOVED, "")),

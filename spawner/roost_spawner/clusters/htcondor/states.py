@@ -85,6 +85,7 @@ def view(ad: Mapping[str, Any]) -> JobView:
         cause=cause,
         started_at=_number(ad, "JobCurrentStartExecutingDate"),
         ends_at=began + limit if live and began and limit else None,
+        walltime_s=limit,
     )
 
 
@@ -180,6 +181,8 @@ def _hold(ad: Mapping[str, Any]) -> Told:
     cause, words = codes.HOLDS.get(
         code if isinstance(code, int) else 0, (Cause.HELD, "The job was put on hold.")
     )
+    if codes.OVERSTAYED[0] in said:
+        cause, words = codes.OVERSTAYED[1]
     resources = code in codes.RESOURCE_HOLDS
     # Under cgroup v1 HTCondor 23.9 gives no subcode, but says it.
     if resources and (sub == codes.OUT_OF_MEMORY or (sub == 0 and "memory limit" in said)):
