@@ -20,7 +20,8 @@ from roost_spawner.gauges import gauges
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
 from sqlalchemy.engine import make_url
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from roost_hub.spawn_clicks import take_clicks
 
@@ -209,7 +210,12 @@ async def _start(app: Any, session: Session) -> int:
         body=json.dumps(owner.spawners[server].orm_spawner.user_options or {}),
         ssl_options=_internal_tls(app),
     )
-    answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+    # Not tornado's default, which is curl where that is installed, without internal TLS.
+    client = SimpleAsyncHTTPClient(force_instance=True)
+    try:
+        answer = await client.fetch(request, raise_error=False)
+    finally:
+        client.close()
     return int(answer.code)
 
 

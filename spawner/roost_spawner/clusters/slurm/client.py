@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from roost_shepherd.errors import ShepherdError
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
 
 from roost_spawner.clusters.base import Capacity, JobState, Judgement
 from roost_spawner.clusters.slurm import capacity, reasons, states, submit
+from roost_spawner.clusters.slurm.calls import make_client
 from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
+
+    from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
     from roost_spawner.clusters.base import JobId, JobRequest, JobView, Resources
 
@@ -76,7 +79,7 @@ class SlurmBroker:
         self._ca_certs = str(ca_file) if ca_file else None
         self._log = log or logging.getLogger(__name__)
         self._timeout = timeout
-        self._http: AsyncHTTPClient | None = None
+        self._http: SimpleAsyncHTTPClient | None = None
         self._told: set[str] = set()
         self._sequence = ""
         self._views: dict[JobId, JobView] = {}
@@ -195,9 +198,7 @@ class SlurmBroker:
     ) -> dict[str, Any] | None:
         """Ask the broker; None means that there is no such job."""
         if self._http is None:
-            self._http = AsyncHTTPClient(
-                force_instance=True, max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER
-            )
+            self._http = make_client(max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER)
         request = HTTPRequest(
             self._url + path,
             method=method,

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPInputError
 
 from roost_spawner.clusters.slurm.broker.errors import (
@@ -27,11 +27,14 @@ from roost_spawner.clusters.slurm.broker.errors import (
 from roost_spawner.clusters.slurm.broker.refusals import SUBMIT, error_of
 from roost_spawner.clusters.slurm.broker.tokens import mint
 from roost_spawner.clusters.slurm.broker.views import number
+from roost_spawner.clusters.slurm.calls import make_client
 from roost_spawner.clusters.slurm.sending import not_sent
 from roost_spawner.clusters.slurm.states import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 _OLDEST = 42
 """v0.0.42 is what Slurm 24.11 to 26.05 have in common (its plugins: 40-42 and 42-45)."""
@@ -123,7 +126,7 @@ class SlurmRest:
         self._version: str | None = None
         self._known = _Known()
         self._negotiating = asyncio.Lock()
-        self._http: AsyncHTTPClient | None = None
+        self._http: SimpleAsyncHTTPClient | None = None
 
     async def submit(self, account: str, body: Mapping[str, Any]) -> str:
         """Submit a job and return its id."""
@@ -272,9 +275,7 @@ class SlurmRest:
         self, method: str, path: str, *, account: str, body: Mapping[str, Any] | None
     ) -> tuple[int, bytes]:
         if self._http is None:
-            self._http = AsyncHTTPClient(
-                force_instance=True, max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER
-            )
+            self._http = make_client(max_clients=_MAX_CLIENTS, max_body_size=_MAX_ANSWER)
         request = HTTPRequest(
             self._url + path,
             method=method,
