@@ -6,10 +6,33 @@ import logging
 import pytest
 from roost_spawner import capacity
 from roost_spawner.capacity import CapacityCache
-from roost_spawner.clusters.base import Capacity, Pool
+from roost_spawner.clusters.base import Capacity, Pool, Resources, Room
 from roost_spawner.errors import ClusterUnreachable, SiteError
 
 pytestmark = pytest.mark.unit
+
+
+def test_several_partitions_are_one_place():
+    room, large = Room(2, 8, 1000), Room(1, 64, 9000)
+    down = Pool(10, 10, problem="The partition takes no new jobs.")
+    capacity_of = Capacity(
+        {
+            "gpu": Pool(16, 4, gpus_total=2, rooms=(room,), waiting=7, max_walltime_s=3600),
+            "cpu": Pool(64, 9, rooms=(large,), waiting=1, next_end_at=5.0, max_walltime_s=7200),
+            "down": down,
+        }
+    )
+
+    def of(partition):
+        return capacity_of.of(Resources(1, 1, 60, partition=partition))
+
+    both = of("gpu,cpu")
+    assert (both.total, both.free, both.gpus_total, both.waiting) == (80, 13, 2, 1)
+    assert both.rooms == (room, large)
+    assert (both.next_end_at, both.max_walltime_s, both.problem) == (5.0, 7200, "")
+    assert of("gpu,down").free == 4
+    assert of("down,none") == down
+    assert of("none,other") is None
 
 
 class Cluster:

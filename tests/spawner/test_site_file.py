@@ -310,3 +310,28 @@ def test_a_file_with_an_absurd_amount_is_refused(tmp_path):
     with pytest.raises(SiteError) as refused:
         load_site(path)
     assert "is no amount of memory" in refused.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("constraint", "[skylake|icelake]"),
+        ("constraint", "(a100|h100)&nvlink"),
+        ("constraint", "[rack1*2&rack2*4]"),
+        ("account", "abc@v100"),
+        ("partition", "_gpu"),
+        ("partition", "gpu,cpu"),
+        ("qos", "gpu_interactive"),
+        ("reservation", "maint-2026+extra"),
+    ],
+)
+def test_what_slurm_takes_the_file_takes(parse, key, value):
+    text = GOOD.replace("    partition: gpu\n", f"    {key}: '{value}'\n", 1)
+    assert getattr(parse(text).profiles["gpu"], key) == value
+
+
+@pytest.mark.parametrize("value", ["two words", "-x", "$(id)", "a;b", "x" * 129, "a\tb", "ü"])
+def test_what_is_no_word_of_slurms_the_file_refuses(parse, value):
+    text = GOOD.replace("    partition: gpu\n", f'    constraint: "{value}"\n', 1)
+    with pytest.raises(SiteError):
+        parse(text)

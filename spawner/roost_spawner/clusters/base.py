@@ -7,7 +7,7 @@ The rest of the package sees a cluster only through this module: a :class:`JobRe
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -209,8 +209,34 @@ class Capacity:
     """What names the pools: the field of :class:`Resources`."""
 
     def of(self, wanted: Resources) -> Pool | None:
-        """Return where a session would run; None if there is no pool of that name."""
-        return self.pools.get(getattr(wanted, self.by) or "")
+        """Return where a session would run; None if there is no pool of that name.
+
+        Slurm takes a list of partitions (``gpu,cpu``): those of them that there are count as one.
+        """
+        name = getattr(wanted, self.by) or ""
+        if name in self.pools:
+            return self.pools[name]
+        return together([self.pools[part] for part in name.split(",") if part in self.pools])
+
+
+def together(pools: Sequence[Pool]) -> Pool | None:
+    """Return what several pools have between them; None of none.  A node of two counts twice."""
+    if len(pools) < 2:
+        return pools[0] if pools else None
+    usable = [pool for pool in pools if not pool.problem] or pools
+    longest = [pool.max_walltime_s for pool in usable]
+    return replace(
+        usable[0],
+        total=sum(pool.total for pool in pools),
+        free=sum(pool.free for pool in usable),
+        gpus_total=sum(pool.gpus_total for pool in pools),
+        gpus_free=sum(pool.gpus_free for pool in usable),
+        rooms=tuple(room for pool in usable for room in pool.rooms),
+        free_rooms=tuple(room for pool in usable for room in pool.free_rooms),
+        waiting=min(pool.waiting for pool in usable),
+        next_end_at=min((at for pool in usable if (at := pool.next_end_at)), default=None),
+        max_walltime_s=None if None in longest else max(filter(None, longest), default=None),
+    )
 
 
 @dataclass(frozen=True, slots=True)

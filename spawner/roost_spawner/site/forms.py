@@ -83,9 +83,9 @@ HubId = Annotated[
 Word = Annotated[
     str,
     Form(
-        r"[A-Za-z0-9][A-Za-z0-9_.,:&|*()\[\]=+-]{0,127}",
-        "one word of up to 128 letters, digits and _ . , : & | * ( ) [ ] = + -, "
-        "the first a letter or digit",
+        r"[A-Za-z0-9_(\[][A-Za-z0-9_.,:&|*()\[\]=+@/-]{0,127}",
+        "one word of up to 128 letters, digits and _ . , : & | * ( ) [ ] = + @ / -, "
+        "the first a letter, a digit or one of _ ( [",
     ),
 ]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]

@@ -44,10 +44,17 @@ def test_the_environment_is_the_accounts_and_nothing_else():
     assert "HOME=/home/alice" in job["environment"]
 
 
+def test_a_list_of_partitions_that_are_handed_out_is_taken():
+    wish = wishes.read(GOOD | {"partition": "gpu,cpu"}, LIMITS)
+    assert wishes.submission(wish, ALICE)["job"]["partition"] == "gpu,cpu"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"partition": "secret"}, "partition is 'secret'; allowed here is one of gpu, cpu"),
+        ({"partition": "gpu,secret"}, "partition is 'gpu,secret'"),
+        ({"partition": "gpu,"}, "partition is 'gpu,'"),
         ({"partition": None}, "partition is missing"),
         ({"cpus": 5}, "from 1 to 4"),
         ({"cpus": 0}, "cpus is '0'"),

@@ -7,6 +7,7 @@ the jobs of its own hubs; no job that a broker did not submit is shown or touche
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.slurm.broker import capacity, rules, tokens, views, wishes
@@ -157,11 +158,12 @@ class Broker:
 
     async def _largest(self, partition: str) -> str:
         nodes = await self._nodes.rows()
-        pool = capacity.capacity(nodes, partitions=(partition,))[partition]
-        return (
-            f"the largest has {pool['largest_cpus']} CPUs, {pool['largest_memory_mib']} MiB "
-            f"and {pool['largest_gpus']} GPUs"
+        pools = capacity.capacity(nodes, partitions=partition.split(",")).values()
+        cpus, memory, gpus = (
+            max(pool[f"largest_{name}"] for pool in pools)
+            for name in ("cpus", "memory_mib", "gpus")
         )
+        return f"the largest has {cpus} CPUs, {memory} MiB and {gpus} GPUs"
 
     async def news(self, caller: Caller, hub: str, known: str) -> dict[str, Any]:
         """Return what is new of a hub's jobs since an answer that it has (see ``listing``)."""
@@ -246,16 +248,23 @@ class Broker:
         except BadRequest as error:
             return {"problems": [error.sentence], "unchecked": []}
         _, facts = await self._partitions.recent(_CAPACITY_AGE)
-        named = (fact for fact in facts if fact.get("name") == wish.partition)
+        known = {fact.get("name"): fact for fact in facts}
         reader = self._config.slurm.reader
         reservations = await self._slurm.reservations(reader) if wish.reservation else []
-        found = rules.problems(
-            wish,
-            fact=next(named, {}),
-            nodes=await self._nodes.rows(),
-            reservations=reservations,
-        )
-        return {"problems": list(found), "unchecked": list(rules.unchecked(wish))}
+        nodes = await self._nodes.rows()
+        found = [
+            list(
+                rules.problems(
+                    replace(wish, partition=name),
+                    fact=known.get(name, {}),
+                    nodes=nodes,
+                    reservations=reservations,
+                )
+            )
+            for name in wish.partition.split(",")
+        ]
+        # Slurm starts it in the first of several partitions that takes it.
+        return {"problems": min(found, key=len), "unchecked": list(rules.unchecked(wish))}
 
     async def _owner(self, caller: Caller, action: str) -> Account:
         """Return the account that the caller acts as; a watcher acts as nobody."""

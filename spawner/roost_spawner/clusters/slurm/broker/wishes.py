@@ -80,7 +80,7 @@ def read(body: object, limits: Limits) -> Wish:
         raise BadRequest(
             f"There is no field {', '.join(unknown[:5])}; there are {', '.join(sorted(_FIELDS))}."
         )
-    partition = _choice(body, "partition", limits.partitions)
+    partition = _partition(body, limits.partitions)
     if partition is None:
         raise BadRequest(f"partition is missing; there are {', '.join(limits.partitions)}.")
     gpus = _number(body, "gpus", 0, limits.gpus)
@@ -133,6 +133,17 @@ def _choice(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str |
             f"{name} is {str(value)[:80]!r}; allowed here is {listed} ([limits] of the broker)."
         )
     return value
+
+
+def _partition(body: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
+    """Return a partition, or several that are allowed each (``sbatch(1)``, ``--partition``)."""
+    value = body.get("partition")
+    parts = value.split(",") if isinstance(value, str) else []
+    return (
+        value
+        if len(parts) > 1 and set(parts) <= {*allowed}
+        else _choice(body, "partition", allowed)
+    )
 
 
 def _options(body: Mapping[str, Any], allowed: Sequence[str]) -> Mapping[str, str]:
