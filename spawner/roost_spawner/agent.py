@@ -930,7 +930,7 @@ class Agent:
         self.end_at, self.kill_at = now + left, now + max(self.grace - TO_TELL, 1.0)
         self.farewell = threading.Thread(target=self.tell_eviction, daemon=True)
         self.farewell.start()
-        notice = "This node is needed for other work: your session ends "
+        notice = "The batch system is stopping this job: your session ends "
         notice += "in %d s. Save your work now." % left if left else "now."
         self.write_status(state="evicting", notice=notice)
 

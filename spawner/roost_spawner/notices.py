@@ -41,7 +41,7 @@ def ending(seconds_left: int | None, ends_at: float, at: float) -> Notice:
     else:
         soon = "very soon" if seconds_left is None else f"in {seconds_left} s"
         when = f"{soon}. Save your work now."
-    why = "This node is needed for other work"
+    why = "The batch system is stopping this job"
     if time_is_up(ends_at, at):
         why = "This session's time is up"
     return Notice("warning", f"{why}: your session ends {when}", at)

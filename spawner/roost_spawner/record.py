@@ -212,6 +212,15 @@ _PLAIN = {
 }
 
 
+def _held(record: Record, view: JobView) -> Verdict:
+    cause = view.cause or Cause.HELD
+    # What somebody decided they may take back: a start that is held so goes on waiting.  A job that
+    # has run would start a second session once it is released.
+    final = view.cause is not Cause.HELD or record.started or record.ready
+    reason = view.reason or "The batch system put the job on hold."
+    return Verdict(SessionState.HELD, reason, over=final, cause=cause if final else None)
+
+
 def judge(record: Record, view: JobView) -> Verdict:
     """Return what the scheduler's view of the job means for the session.  Pure."""
     match view.state:
@@ -222,9 +231,7 @@ def judge(record: Record, view: JobView) -> Verdict:
             state = SessionState.RUNNING if record.ready else SessionState.STARTING
             return Verdict(state, view.reason)
         case JobState.HELD:
-            reason = view.reason or "The batch system put the job on hold."
-            # Released, it would start a second session; and a notebook never waits to be released.
-            return Verdict(SessionState.HELD, reason, over=True, cause=view.cause or Cause.HELD)
+            return _held(record, view)
         case JobState.QUEUED if record.started:
             reason = view.reason or "The node was taken back and the job went back to the queue."
             cause = view.cause or Cause.EVICTED

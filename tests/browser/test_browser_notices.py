@@ -52,7 +52,7 @@ async def test_an_eviction_shows_in_jupyterlab_in_time_to_save(desk, shot, evict
     assert autosave == 20
     evicted = time.monotonic()
     evict()
-    notice = page.get_by_text("This node is needed for other work").first
+    notice = page.get_by_text("The batch system is stopping this job").first
     await expect(notice).to_be_visible(timeout=15_000)
     print(
         f"\nfrom condor_vacate_job to the notice in JupyterLab: {time.monotonic() - evicted:.2f} s"
@@ -72,7 +72,7 @@ async def test_an_eviction_shows_in_a_jupyterlab_that_was_opened_before_the_hub_
         await ground.kill_hub()
         await ground.start("hub")
     evict()
-    notice = desk.get_by_text("This node is needed for other work").first
+    notice = desk.get_by_text("The batch system is stopping this job").first
     await expect(notice).to_be_visible(timeout=15_000)
 
 

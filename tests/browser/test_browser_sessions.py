@@ -140,7 +140,7 @@ async def test_an_eviction_shows_on_the_home_page_while_there_is_time_to_save(
     await expect(card(page)).to_contain_text("Running")
     ap = testbed.hosts["ap"]
     ap.run(["condor_vacate_job", *ap.run(["condor_q", "alice", "-af", "ClusterId"]).stdout.split()])
-    notice = card(page).get_by_text("This node is needed for other work")
+    notice = card(page).get_by_text("The batch system is stopping this job")
     await expect(notice).to_be_visible(timeout=18_000)
     await looks(page, "15-home-evicted")
     await expect(card(page)).to_contain_text("Your server has ended", timeout=60_000)

@@ -104,7 +104,7 @@ def test_tokens_say_what_is_wrong_with_which():
 
 @pytest.mark.unit
 def test_an_eviction_and_a_scheduler_that_is_away_are_warned_of():
-    why = "This node is needed for other work: your session ends in 22 s. Save your work now."
+    why = "The batch system is stopping this job: your session ends in 22 s. Save your work now."
     ending = card(running(state="evicting", why=why), NOW)
     assert (ending.level, ending.words["notice"]) == ("danger", why)
     assert ending.words["left"] == ""  # the walltime does not count any more

@@ -37,12 +37,12 @@ def test_an_unknown_end_is_not_announced():
 
 
 def test_an_eviction_says_how_long_there_is():
-    assert "needed for other work: your session ends in 30 s" in notices.ending(30, 0, 1.0).message
+    assert "is stopping this job: your session ends in 30 s" in notices.ending(30, 0, 1.0).message
     assert "very soon" in notices.ending(None, 5000, 1.0).message
 
 
 def test_an_eviction_that_leaves_no_time_does_not_ask_to_save():
-    assert notices.ending(0, 0, 1.0).message.endswith("other work: your session ends now.")
+    assert notices.ending(0, 0, 1.0).message.endswith("this job: your session ends now.")
 
 
 def test_the_end_of_the_walltime_is_no_eviction():

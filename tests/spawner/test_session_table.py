@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner.clusters.base import Cause, JobState, JobView
 from roost_spawner.record import Record, SessionState
 from roost_spawner.sessions import Session
 
@@ -76,6 +76,18 @@ def test_what_a_view_makes_of_a_session(stage, state, becomes, over):
     session.observe(view(state), time.monotonic() + 60)
     assert (session.record.state, session.record.over) == (becomes, over)
     assert session.host.over == over
+
+
+@pytest.mark.parametrize(("stage", "over"), [("queued", LIVES), ("starting", OVER)])
+def test_a_job_that_somebody_holds_before_it_starts_goes_on_waiting(stage, over):
+    session = Session(STAGES[stage], ("alice", ""), Host())
+    held = replace(view(JobState.HELD), cause=Cause.HELD, reason="An admin (carol) holds it.")
+    session.observe(held, time.monotonic() + 60)
+    assert (session.record.state, session.record.over) == ("held", over)
+    assert session.record.why == "An admin (carol) holds it."
+    if over is LIVES:
+        session.observe(view(JobState.RUNNING), time.monotonic() + 61)
+        assert session.record.state == "starting"
 
 
 @given(st.lists(st.sampled_from([s for s in JobState if TABLE[s][2][1] is LIVES] + ["away"])))

@@ -90,10 +90,10 @@ def test_what_a_node_holds_since_its_time_is_up_says_that():
     ("name", "words"),
     [
         ("removed_by_admin", "An admin (condor) has removed the job."),
-        ("removed_by_admin_reason", "An admin (condor) has removed the job."),
+        ("removed_by_admin_reason", 'An admin (condor) has removed the job: "cleaning up".'),
         ("removed_by_owner", "The job was removed on your own behalf, outside JupyterHub."),
         ("stopped", ""),
-        ("held_by_admin", "An admin (condor) put the notebook's job on hold."),
+        ("held_by_admin", 'An admin (condor) put the notebook\'s job on hold: "maintenance".'),
         ("held_by_owner", "You put the notebook's job on hold."),
         ("held_then_removed", "You put the notebook's job on hold."),
     ],
@@ -163,6 +163,51 @@ def test_a_hold_is_told_in_plain_words_and_the_log_has_the_codes(code, subcode, 
     assert words in found.reason
     assert "as HTCondor says" in found.detail
     assert str(code) in found.detail
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("via condor_rm (by user condor)", "An admin (condor) has removed the job."),
+        ("disk quota (by user condor)", 'An admin (condor) has removed the job: "disk quota".'),
+        ("old (by user alice)", 'removed on your own behalf, outside JupyterHub: "old".'),
+        ("Too many files in /home", 'The access point has removed the job: "Too many files'),
+        (
+            "The system macro SYSTEM_PERIODIC_REMOVE expression 'x > 1' evaluated to TRUE",
+            "The access point has removed the job.",
+        ),
+        ("two\nlines  here (by user condor)", ': "two lines here".'),
+        ("x" * 999, f': "{"x" * 199}…".'),
+    ],
+)
+def test_who_removes_a_job_is_quoted(said, words):
+    found = view(ad("running") | {"JobStatus": 3, "RemoveReason": said})
+    assert found.reason.endswith(words) or words in found.reason
+    assert found.cause is Cause.REMOVED
+    assert len(found.reason) < 300
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "words"),
+    [
+        (
+            1,
+            "via condor_hold (by user condor)",
+            "An admin (condor) put the notebook's job on hold.",
+        ),
+        (
+            1,
+            "repair (by user condor)",
+            'An admin (condor) put the notebook\'s job on hold: "repair".',
+        ),
+        (26, "Too much scratch", 'A policy of the access point put the job on hold: "Too much'),
+        (26, "The system macro SYSTEM_PERIODIC_HOLD expression 'x' evaluated to TRUE", "on hold."),
+    ],
+)
+def test_who_holds_a_job_is_quoted(code, said, words):
+    found = view(ad("running") | {"JobStatus": 5, "HoldReasonCode": code, "HoldReason": said})
+    assert words in found.reason
+    assert found.cause is Cause.HELD
 
 
 def test_attributes_of_another_type_than_expected_do_no_harm():

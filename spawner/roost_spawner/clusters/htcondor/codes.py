@@ -72,6 +72,8 @@ HOLDS: Mapping[int, Told] = MappingProxyType(
 RESOURCE_HOLDS = frozenset({21, 26, 34})
 """Codes of holds for what the job used; the subcode says of what."""
 OUT_OF_MEMORY, OUT_OF_DISK = 102, 104
+POLICY_HOLDS = frozenset({3, 21, 26})
+"""Codes of holds by a policy of the job, the node or the access point, which may give its words."""
 BY_HAND = 1
 """Code of a hold by condor_hold; the reason ends with who asked."""
 

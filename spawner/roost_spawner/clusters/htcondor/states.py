@@ -53,6 +53,13 @@ _NO_AGENT = 75
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
 _BY = re.compile(r" \(by user ([^)@\s]+)\)$")
 _STOPPED = "stopped in JupyterHub"
+_BARE = re.compile(
+    r"via condor_|Python-initiated action"
+    r"|The (?:system macro|job attribute) .* expression .* evaluated"
+)
+"""What HTCondor writes itself where no reason was given."""
+_QUOTED = 200
+"""Characters of a decider's own words that a user is shown."""
 
 Told = tuple[Cause | None, str, str]
 """Cause, sentence for the user, detail for the log."""
@@ -161,10 +168,21 @@ def _removal(ad: Mapping[str, Any]) -> Told:
     )
     by = _BY.search(said)
     if by is not None and by[1] != ad.get("Owner"):
-        words = f"An admin ({by[1]}) has removed the job."
+        words = _with(f"An admin ({by[1]}) has removed the job", said)
     elif by is not None and _STOPPED not in said:
-        words = "The job was removed on your own behalf, outside JupyterHub."
+        words = _with("The job was removed on your own behalf, outside JupyterHub", said)
+    elif by is None and said and not words:
+        words = _with("The access point has removed the job", said)
     return cause, words, said
+
+
+def _with(words: str, said: str) -> str:
+    """Return a sentence with what its decider has said, if that was more than the tool's own."""
+    given = " ".join(_BY.sub("", said).split())
+    if not given or _BARE.match(given):
+        return f"{words}."
+    short = given if len(given) <= _QUOTED else f"{given[: _QUOTED - 1]}…"
+    return f'{words}: "{short}".'
 
 
 def _eviction(ad: Mapping[str, Any]) -> Told:
@@ -193,7 +211,9 @@ def _hold(ad: Mapping[str, Any]) -> Told:
         cause, words = Cause.OUT_OF_DISK, "The notebook used more disk than its slot has."
     elif code == codes.BY_HAND and (by := _BY.search(said)):
         who = "You" if by[1] == ad.get("Owner") else f"An admin ({by[1]})"
-        words = f"{who} put the notebook's job on hold."
+        words = _with(f"{who} put the notebook's job on hold", said)
+    elif code in codes.POLICY_HOLDS:
+        words = _with(words.rstrip("."), said)
     return cause, words, f"{said} (code {code}, subcode {sub})"
 
 
