@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roost_spawner.errors import SiteError
+from roost_spawner.clusters.htcondor import commands, syntax
+from roost_spawner.errors import ClusterUnreachable, SiteError
 from roost_spawner.options import CHOOSABLE, quantity
 from roost_spawner.site.loader import inspect_site
 from roost_spawner.site.schema import schema_text
@@ -14,8 +15,9 @@ from roost_spawner.site.units import show_duration
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from roost_spawner.site.fit import Problem
     from roost_spawner.site.models import Profile, Site
 
 HEADINGS = ("profile", "cluster", "what one gets", "overflow", "groups")
@@ -54,7 +56,7 @@ def check(arguments: argparse.Namespace) -> int:
     """Say whether a site file is good; return the exit status."""
     path: Path = arguments.site
     try:
-        site, remarks = inspect_site(path)
+        site, remarks = inspect_site(path, _unparsed)
     except SiteError as error:
         sys.stderr.write(f"{error.sentence}\n")
         return 1
@@ -66,6 +68,24 @@ def check(arguments: argparse.Namespace) -> int:
     for remark in remarks:
         sys.stderr.write(f"{remark} (it is allowed; is it meant?)\n")
     return _live(path, site, arguments) if arguments.live else 0
+
+
+def _unparsed(site: Site) -> Iterator[Problem]:
+    """Yield the submit commands that HTCondor cannot parse, each with its place in the file."""
+    given = {
+        f"{profile}\n{name}": (profile, name, value)
+        for profile, settings in site.profiles.items()
+        if site.clusters[settings.cluster].kind == "htcondor"
+        for name, value in commands.expressions(settings.extras).items()
+    }
+    try:
+        wrong = syntax.unparsed({key: value for key, (_, _, value) in given.items()})
+    except ClusterUnreachable as error:
+        sys.stderr.write(f"submit_commands: not checked: {error.sentence} ({error.detail})\n")
+        return
+    for key in wrong:
+        profile, name, value = given[key]
+        yield ("profiles", profile, "submit_commands", name), commands.wrong(name, value)
 
 
 def _live(path: Path, site: Site, arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from roost_shepherd.errors import ShepherdError
 
 from roost_spawner import launch
-from roost_spawner.errors import ClusterError, RoostError
+from roost_spawner.errors import ClusterError, NoJob, RoostError
 from roost_spawner.metrics import OVERFLOWS
 from roost_spawner.overflow import REACH, Plan, Step, full, patience_of, plan
 from roost_spawner.proof import digest
@@ -188,8 +188,9 @@ class Attempts:
         while session.record.replaceable and not session.stopping:
             record = session.record
             if record.over:
-                if (error := await _refusal(session)) is None:
-                    return None
+                error = await _refusal(session)
+                if error is None or isinstance(error, NoJob):
+                    return None  # elsewhere it would only hide what its admins have to mend
                 self._refused = self._refused or (error, session)
                 return error.sentence
             patience = patience_of(self._engine.site, record.profile)

@@ -6,6 +6,7 @@
       - NotReached         (retryable: the call did not even arrive; it is safe to repeat)
     + ClusterRefused       (terminal: the scheduler answered no)
       - NotAuthorized      (terminal: it does not take this identity)
+      - NoJob              (terminal: the profile describes no job, at no try and for nobody)
   x SessionError
     + ChoiceRefused        (terminal: what the user asked for is not allowed)
     + SessionFailed        (terminal: the job ended, was held, or never came up)
@@ -45,6 +46,10 @@ class ClusterRefused(ClusterError):
 
 class NotAuthorized(ClusterRefused):
     """The scheduler does not take this identity for this act."""
+
+
+class NoJob(ClusterRefused):
+    """What the profile has the hub submit is no job: a submit command cannot be understood."""
 
 
 class SessionError(RoostError):

@@ -106,6 +106,12 @@ def test_what_shows_at_a_submit_only_is_told_once():
     some = Judgement((), ("Whether Slurm knows the qos x shows at a submit only.",))
     found = of_profile("p", tried, CAPACITY, dict.fromkeys(tried, some))
     assert [finding.verdict for finding in found] == [GOOD, UNKNOWN]
+    assert found[0].said == "There is a place that is large enough, whatever is chosen."
+
+
+def test_a_profile_whose_rules_could_not_be_asked_is_not_called_good_to_start():
+    (found,) = judged(judgements={})
+    assert found.said == "There is a place that is large enough, whatever is chosen."
 
 
 def test_of_a_cluster_that_told_nothing_no_profile_is_judged():

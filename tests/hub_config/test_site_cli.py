@@ -6,6 +6,7 @@ import json
 
 import pytest
 from roost_hub.cli import main
+from roost_spawner.clusters.htcondor.channel import Channel
 
 from testbed.layout import REPOSITORY
 from tests.support.sites import EVERYTHING, GOOD
@@ -123,3 +124,46 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path, capsys):
 def test_the_schema_is_printed_as_json(capsys):
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out)["$schema"]
+
+
+WRONG = """\
+    submit_commands:
+      rank: Memory +
+      +Project: '"atlas'
+      requirements: TARGET.HasCvmfs
+      request_disk: RequestMemory 2 *
+      priority: 5
+"""
+
+
+def test_submit_commands_that_are_no_expressions_are_named_with_their_lines(check):
+    site = GOOD.replace("    icon: rocket\n", f"    icon: rocket\n{WRONG}")
+    first = site.splitlines().index("    submit_commands:") + 2
+    status, _, err = check(site)
+    assert status == 1
+    lines = err.splitlines()
+    place = "profiles.interactive.submit_commands"
+    assert [line.partition(" is ")[0] for line in lines] == [
+        f"site.yaml, line {first}: {place}.rank: rank",
+        f"site.yaml, line {first + 1}: {place}.+Project: +Project",
+        f"site.yaml, line {first + 3}: {place}.request_disk: request_disk",
+    ]
+    assert "'Memory +', which is no ClassAd expression" in lines[0]
+
+
+def test_submit_commands_that_are_expressions_are_good(check):
+    given = r"""{rank: Memory, +Project: '"atlas"', +Path: '"C:\"', requirements: HasCvmfs}"""
+    commands = f"    icon: rocket\n    submit_commands: {given}\n"
+    status, _, err = check(GOOD.replace("    icon: rocket\n", commands))
+    assert (status, err) == (0, "")
+
+
+def test_where_the_parser_does_not_start_submit_commands_are_not_called_checked(check, monkeypatch):
+    monkeypatch.setattr(Channel.__init__, "__defaults__", (("/bin/false",),))
+    status, _, err = check(
+        GOOD.replace(
+            "    icon: rocket\n", "    icon: rocket\n    submit_commands: {rank: Memory}\n"
+        )
+    )
+    assert status == 0
+    assert "submit_commands: not checked: HTCondor's parser cannot be started." in err

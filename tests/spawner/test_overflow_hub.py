@@ -13,7 +13,7 @@ import pytest
 from roost_hub import startup
 from roost_spawner import attempts
 from roost_spawner.clusters.base import Capacity, JobState, Pool, Room
-from roost_spawner.errors import ClusterRefused, NotReached
+from roost_spawner.errors import ClusterRefused, NoJob, NotReached
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
 from roost_spawner.starts import Outcome, ledger
@@ -200,6 +200,15 @@ async def test_where_every_cluster_refuses_the_start_fails_with_what_the_chosen_
     await over.spawn()
     assert await over.settled() is None
     assert "The pool takes nobody." in (await over.progress())[-1]["message"]
+    await gone(over, "pool", "gpus")
+    assert over.spawner().get_state() == {}
+
+
+async def test_a_profile_that_describes_no_job_fails_and_is_not_hidden_by_another(over):
+    over.pool.refuse = NoJob("priority is 'high'; allowed is a whole number.")
+    await over.spawn()
+    assert await over.settled() is None
+    assert "priority is 'high'" in (await over.progress())[-1]["message"]
     await gone(over, "pool", "gpus")
     assert over.spawner().get_state() == {}
 

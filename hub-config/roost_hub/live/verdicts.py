@@ -143,11 +143,14 @@ def of_profile(
     found = of_ask(first, capacity, judgements.get(first)) or [
         finding for ask in choices for finding in of_ask(ask, capacity, judgements.get(ask))
     ]
-    if not found:
-        found.append(Finding(about, Verdict.GOOD, "It can start, whatever is chosen."))
     unchecked = dict.fromkeys(
         words for ask in tried if ask in judgements for words in judgements[ask].unchecked
     )
+    if not found:
+        # Room is all that is known of a profile whose rules have not been asked, or not all.
+        asked = all(ask in judgements for ask in tried) and not unchecked
+        said = "It can start" if asked else "There is a place that is large enough"
+        found.append(Finding(about, Verdict.GOOD, f"{said}, whatever is chosen."))
     found += [Finding(about, Verdict.UNKNOWN, words) for words in unchecked]
     return found
 

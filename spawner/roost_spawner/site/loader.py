@@ -164,8 +164,17 @@ def load_site(path: Path) -> Site:
     return parse_site(_text(path), path)
 
 
-def inspect_site(path: Path) -> tuple[Site, list[str]]:
+def inspect_site(
+    path: Path, further: Callable[[Site], Iterable[fit.Problem]] = lambda _: ()
+) -> tuple[Site, list[str]]:
     """Read and validate a site file as an admin wants it read: with what is surely not meant.
+
+    Parameters
+    ----------
+    path
+        The file.
+    further
+        Yields mistakes that take more than the file to find.
 
     Returns
     -------
@@ -178,5 +187,7 @@ def inspect_site(path: Path) -> tuple[Site, list[str]]:
         If it cannot be read, or is wrong.
     """
     site, marks = _parse(_text(path), path)
+    if mistakes := sorted(_located(path, marks, problem) for problem in further(site)):
+        raise SiteError("\n".join(sentence for _, sentence in mistakes))
     found = sorted(_located(path, marks, remark) for remark in remarks(site, time.time()))
     return site, [sentence for _, sentence in found]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
-from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized
+from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NoJob, NotAuthorized
 
 pytestmark = pytest.mark.unit
 
@@ -45,6 +45,17 @@ COMMIT = "Unable to commit transaction, SCHEDD:2:"
             "as many notebooks on cluster naf as it allows",
         ),
         ("Unable to commit transaction, ", ClusterUnreachable, "disk may be full"),
+        (
+            "Failed to create job ad, errmsg=Submit:-1:Parse error in expression: \n\tRank = 1 +\n",
+            NoJob,
+            "it said: Parse error in expression: Rank = 1 +. Tell the hub's admins.",
+        ),
+        (
+            "Failed to create a cluster ad, errmsg=Submit:-1:Permission denied: " + "x" * 9999,
+            NoJob,
+            "Permission denied",
+        ),
+        ("invalid Queue statement, errmsg=", NoJob, "no reason given"),
         ("something new", ClusterUnreachable, "does not answer"),
     ],
 )
@@ -54,6 +65,7 @@ def test_each_text_is_the_error_that_it_means(text, kind, words):
     assert words in found.sentence
     assert "naf" in found.sentence
     assert text in found.detail
+    assert len(found.sentence) < 400
 
 
 def test_only_a_schedd_that_was_not_reached_is_asked_again():

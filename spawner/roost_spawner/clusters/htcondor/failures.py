@@ -11,6 +11,7 @@ from roost_spawner.errors import (
     ClusterError,
     ClusterRefused,
     ClusterUnreachable,
+    NoJob,
     NotAuthorized,
 )
 
@@ -22,6 +23,14 @@ _TOO_MANY = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(r"\"DENIED\"|Permission denied|not authorized", re.IGNORECASE)
+# The library's own refusal, before anything is sent: the schedd is well.
+_NO_JOB = re.compile(
+    r"(?:Failed to create (?:a cluster|job) ad|invalid Queue statement)(?:, errmsg=)?(?P<said>.*)",
+    re.DOTALL,
+)
+_SUBSYSTEM = re.compile(r"\b[A-Za-z]+:-?\d+:")
+_SHOWN = 200
+"""Characters of HTCondor's own words that a user is shown."""
 _NO_IDENTITY = re.compile(r"AUTHENTICATE:100[34]|Failed to authenticate")
 
 
@@ -42,6 +51,17 @@ def failure(text: str, *, cluster: str, doing: str) -> ClusterError:
     doing
         What was tried: "submit the job".
     """
+    if no_job := _NO_JOB.search(text):
+        said = " ".join(_SUBSYSTEM.sub("", no_job["said"]).split()) or "no reason given"
+        return NoJob(
+            f"HTCondor can make no job of this profile for cluster {cluster}; it said: "
+            f"{said[:_SHOWN].rstrip('.')}. Tell the hub's admins.",
+            detail=f"{cluster}: {text}",
+        )
+    return _of_the_schedd(text, cluster, doing)
+
+
+def _of_the_schedd(text: str, cluster: str, doing: str) -> ClusterError:
     detail = f"{cluster}: {text}"
     if _OWNER.search(text):
         return NotAuthorized(

@@ -9,12 +9,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import JobState, Judgement
-from roost_spawner.clusters.htcondor import capacity, explain, states, submit
+from roost_spawner.clusters.htcondor import capacity, commands, explain, states, submit
 from roost_spawner.clusters.htcondor.ads import UNREADABLE
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.explain import Explanation
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
-from roost_spawner.errors import ClusterRefused, ClusterUnreachable, NotAuthorized, NotReached
+from roost_spawner.errors import (
+    ClusterRefused,
+    ClusterUnreachable,
+    NoJob,
+    NotAuthorized,
+    NotReached,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -117,9 +123,21 @@ class HTCondorPool:
         A call that ended without an answer may have submitted the job: the watcher finds it by
         its mark.
         """
-        found = await self._schedd_call(
-            "submit the job", "submit", token=token, description=submit.description(request)
-        )
+        described = submit.description(request)
+        try:
+            found = await self._schedd_call(
+                "submit the job", "submit", token=token, description=described
+            )
+        except NoJob as error:
+            wrong = commands.blamed(error.detail, request.extras)
+            if not wrong:
+                raise
+            said = "; ".join(commands.wrong(name, request.extras[name]) for name in wrong)
+            raise NoJob(
+                f"Cluster {self.name} cannot use the submit commands of this profile: {said}. "
+                "Tell the hub's admins.",
+                detail=error.detail,
+            ) from None
         return str(found)
 
     async def cancel(self, job_id: JobId, *, token: str) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from roost_spawner.clusters.base import SlotClass
+from roost_spawner.clusters.htcondor import commands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,31 +18,6 @@ VACATE_TIME = 30
 REQUEST_DISK = "16MB"
 """HTCondor's default is 1 GiB, which a node that overbooks does not have for each slot: the slots
 share what is there, and a notebook writes to the user's home."""
-# Commands that an admin may add for a profile: what they do stays within the job and its match.
-# Everything else is either ours (what runs, how it ends, what it proves) or makes the access point
-# act for the user (files, logs, notifications).  HTCondor's commands know no upper and lower case.
-EXTRA_COMMANDS = frozenset(
-    (
-        "accounting_group",
-        "batch_name",
-        "concurrency_limits",
-        "cuda_version",
-        "gpus_maximum_capability",
-        "gpus_minimum_capability",
-        "gpus_minimum_memory",
-        "gpus_minimum_runtime",
-        "job_machine_attrs",
-        "nice_user",
-        "priority",
-        "rank",
-        "request_disk",
-        "require_gpus",
-        "requirements",
-        "stack_size",
-        "use_oauth_services",
-        "want_graceful_removal",
-    )
-)
 _ATTRIBUTE = re.compile(r"(?:\+|my\.)([A-Za-z_][A-Za-z0-9_]*)", re.IGNORECASE)
 # Attributes that would undo what we say with commands, or what the access point decides.
 _OUR_ATTRIBUTES = re.compile(
@@ -129,18 +105,26 @@ def extras_problem(extras: Mapping[str, str]) -> str | None:
         if key in seen:
             return f"{name} is given twice; HTCondor knows no upper and lower case"
         seen.add(key)
-        attribute = _ATTRIBUTE.fullmatch(name)
-        if attribute is None and name.lower() not in EXTRA_COMMANDS:
-            return (
-                f"{name} cannot be set here; allowed are {', '.join(sorted(EXTRA_COMMANDS))}, "
-                "and attributes as +Name"
-            )
-        if attribute is not None and _OUR_ATTRIBUTES.fullmatch(attribute[1]):
-            return f"the attribute {attribute[1]} is set by the hub or the access point"
+        if problem := _name_problem(name):
+            return problem
         if not value.strip() or not value.isprintable() or "$" in value:
             return f"the value of {name} must be one line without macros ($)"
+        if problem := commands.problem(name, value):
+            return problem
         if key == "requirements" and not _balanced(value):
             return f"the parentheses and quotes of {name} do not match: {value!r}"
+    return None
+
+
+def _name_problem(name: str) -> str | None:
+    attribute, known = _ATTRIBUTE.fullmatch(name), commands.EXTRA_COMMANDS
+    if attribute is None and name.lower() not in known:
+        return (
+            f"{name} cannot be set here; allowed are {', '.join(sorted(known))}, "
+            "and attributes as +Name"
+        )
+    if attribute is not None and _OUR_ATTRIBUTES.fullmatch(attribute[1]):
+        return f"the attribute {attribute[1]} is set by the hub or the access point"
     return None
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
 import ssl
@@ -154,6 +155,21 @@ def _submit(_settings: Message, call: Message) -> Any:
     return f"{result.cluster()}.0"
 
 
+# In a job's ad only a quote is escaped, and not the last one; the parser here knows more escapes.
+_LAST_BACKSLASH = re.compile(r'\\(?!")|\\(?="\s*$)')
+
+
+def _unparsed(_settings: Message, call: Message) -> Any:
+    """Return the names of the texts that are no ClassAd expressions."""
+    found = []
+    for name, text in call["expressions"].items():
+        try:
+            classad2.ExprTree(_LAST_BACKSLASH.sub(r"\\\\", text))
+        except classad2.ClassAdException:
+            found.append(name)
+    return found
+
+
 def _remove(_settings: Message, call: Message) -> Any:
     # A plain string as the reason would be dropped: htcondor2 looks for text and code.
     reason = (call["reason"], 0)
@@ -170,6 +186,7 @@ _CALLS = {
     "slots": _slots,
     "submit": _submit,
     "remove": _remove,
+    "unparsed": _unparsed,
 }
 
 
