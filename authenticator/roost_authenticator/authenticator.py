@@ -92,14 +92,15 @@ class IAMOAuthenticator(IAMSettings):
             client_secret=self.client_secret,
             verifier=self.verifier,
             ca_certs=self.ca_file or None,
+            http_proxy=self.http_proxy,
         )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.check_settings()
-        ca_certs = self.ca_file or None
-        self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs)
-        self._http = HttpClient(ca_certs=ca_certs)
+        self.check_settings(kwargs)
+        ca_certs, proxy = self.ca_file or None, self.http_proxy
+        self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs, http_proxy=proxy)
+        self._http = HttpClient(ca_certs=ca_certs, http_proxy=proxy)
         self._accounts = self._source_of_accounts()
         self.standing = Standing(self)
         self.sessions_of: list[Any] = []

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from oauthenticator.oauth2 import OAuthenticator
 from roost_shepherd.errors import BadSetting
-from roost_shepherd.http import require_https
+from roost_shepherd.http import require_https, require_proxy
 from traitlets import Callable, Enum, List, TraitError, Unicode, default, validate
 
 from roost_authenticator.claims import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _LOGIN_SCOPES = ("openid", "profile", "email", "offline_access")
 BASE_SCOPES = (*_LOGIN_SCOPES, "wlcg", "wlcg.groups")
@@ -22,6 +23,29 @@ _PROFILE_SCOPES = {
     Profile.AARC: (*_LOGIN_SCOPES, "entitlements", "eduperson_entitlement"),
 }
 CLUSTER_SCOPES = ("compute.read", "compute.create", "compute.modify", "compute.cancel")
+_FROM_DISCOVERY = "the issuer's discovery document says it"
+_UNUSED = {
+    "authorize_url": _FROM_DISCOVERY,
+    "token_url": _FROM_DISCOVERY,
+    "userdata_url": _FROM_DISCOVERY,
+    "username_claim": "c.IAMOAuthenticator.account_claim takes a claim as the account's name",
+    "validate_server_cert": "the IAM's certificate is always verified; "
+    "c.IAMOAuthenticator.ca_file names other CAs than the system's",
+    "http_request_kwargs": "c.IAMOAuthenticator.http_proxy and ca_file say how the IAM is asked",
+    "userdata_params": "people are told by the id_token",
+    "userdata_token_method": "access tokens are sent in headers only",
+    "userdata_from_id_token": "people are told by the id_token in any case",
+    "refresh_user_hook": "people are renewed from the IAM; account_hook is called then",
+}
+"""Settings of OAuthenticator that do nothing here, and what to do instead."""
+_UNUSED_VARIABLES = {
+    "OAUTH2_AUTHORIZE_URL": "authorize_url",
+    "OAUTH2_TOKEN_URL": "token_url",
+    "OAUTH2_USERDATA_URL": "userdata_url",
+    "OAUTH2_USERNAME_KEY": "username_claim",
+    "OAUTH2_USERDATA_REQUEST_TYPE": "userdata_token_method",
+    "OAUTH_TLS_VERIFY": "validate_server_cert",
+}
 
 
 class IAMSettings(OAuthenticator):  # type: ignore[misc]
@@ -108,6 +132,16 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         help="CA certificates in PEM form for calls to the IAM, if not the system's.",
     )
 
+    http_proxy = Unicode(
+        config=True,
+        help="""
+        URL of the HTTP proxy through which the IAM is asked, if this host does not reach it
+        directly: `http://proxy.example.org:3128`, with `user:password@` before the host if the
+        proxy wants them. TLS goes through it to the IAM, whose certificate is verified all the
+        same. The variables `http_proxy` and `https_proxy` of the environment do not count.
+        """,
+    )
+
     @default("login_service")
     def _default_login_service(self) -> str:
         return "IAM"
@@ -146,6 +180,13 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         except BadSetting as error:
             raise TraitError(error.sentence) from None
 
+    @validate("http_proxy")
+    def _validate_http_proxy(self, proposal: Mapping[str, Any]) -> str:
+        try:
+            return require_proxy(proposal["value"], "IAMOAuthenticator.http_proxy")
+        except BadSetting as error:
+            raise TraitError(error.sentence) from None
+
     @property
     def reading(self) -> dict[str, Any]:
         """How claims are read."""
@@ -154,8 +195,13 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
             "namespace": self.entitlement_namespace,
         }
 
-    def check_settings(self) -> None:
-        """Refuse what cannot work.
+    def check_settings(self, given: Iterable[str] = ()) -> None:
+        """Refuse what cannot work, and what would be set in vain.
+
+        Parameters
+        ----------
+        given
+            Names that were set without the configuration.
 
         Raises
         ------
@@ -165,6 +211,7 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         for name in ("issuer", "client_id", "client_secret"):
             if not getattr(self, name):
                 raise TraitError(f"c.IAMOAuthenticator.{name} is not set; it has no default.")
+        self._refuse_unused(given)
         if self.username_map:
             raise TraitError(
                 "c.IAMOAuthenticator.username_map is set; accounts come from one source alone, "
@@ -175,3 +222,21 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
                 "c.IAMOAuthenticator.entitlement_namespace is not set; the token profile aarc "
                 "needs it, e.g. urn:geant:example.org."
             )
+
+    def _refuse_unused(self, given: Iterable[str]) -> None:
+        sections = (self.config.get(kind.__name__, {}) for kind in type(self).__mro__)
+        found = {name for section in sections for name in section}.union(given) & _UNUSED.keys()
+        if self.validate_server_cert:
+            found.discard("validate_server_cert")
+        if found:
+            told = "; ".join(
+                f"c.IAMOAuthenticator.{name} does nothing here, so it must not be set: "
+                f"{_UNUSED[name]}"
+                for name in sorted(found)
+            )
+            raise TraitError(f"{told}.")
+        for variable, name in _UNUSED_VARIABLES.items():
+            if os.environ.get(variable):
+                self.log.warning(
+                    "The environment's %s does nothing here: %s", variable, _UNUSED[name]
+                )

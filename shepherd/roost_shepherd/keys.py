@@ -67,6 +67,8 @@ class TokenVerifier:
         The issuer's URL, with or without the trailing slash.
     ca_certs
         File of CA certificates, if not the system's.
+    http_proxy
+        As for :class:`~.http.HttpClient`.
     clock
         Seconds since the epoch.
     cache_for
@@ -80,12 +82,13 @@ class TokenVerifier:
         issuer: str,
         *,
         ca_certs: str | None = None,
+        http_proxy: str | None = None,
         clock: Callable[[], float] = time.time,
         cache_for: float = 3600.0,
         refetch_after: float = 30.0,
     ) -> None:
         self.issuer = require_https(issuer, "The issuer")
-        self._http = HttpClient(ca_certs=ca_certs)
+        self._http = HttpClient(ca_certs=ca_certs, http_proxy=http_proxy)
         self._clock = clock
         self._cache_for = cache_for
         self._refetch_after = refetch_after

@@ -101,6 +101,8 @@ class Provider:
         Shares its discovery; a new one by default.
     ca_certs
         As for :class:`~.keys.TokenVerifier`.
+    http_proxy
+        As for :class:`~.http.HttpClient`.
     audience_parameter
         ``resource`` (RFC 8707), or ``audience`` for older IAMs.
     clock
@@ -117,6 +119,7 @@ class Provider:
         *,
         verifier: TokenVerifier | None = None,
         ca_certs: str | None = None,
+        http_proxy: str | None = None,
         audience_parameter: str = "resource",
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
@@ -127,8 +130,10 @@ class Provider:
         self._client_secret = client_secret
         self._audience_parameter = audience_parameter
         self._clock = clock
-        self._http = HttpClient(ca_certs=ca_certs)
-        self.verifier = verifier or TokenVerifier(issuer, ca_certs=ca_certs, clock=clock)
+        self._http = HttpClient(ca_certs=ca_certs, http_proxy=http_proxy)
+        self.verifier = verifier or TokenVerifier(
+            issuer, ca_certs=ca_certs, http_proxy=http_proxy, clock=clock
+        )
 
     async def refresh(
         self,

@@ -16,6 +16,7 @@ from traitlets.config import LoggingConfigurable
 from roost_shepherd.expiry import jwt_expiry
 from roost_shepherd.given import require_no_more
 from roost_shepherd.health import Health, Signs, judge
+from roost_shepherd.http import require_proxy
 from roost_shepherd.loop import Loop
 from roost_shepherd.provider import Provider
 from roost_shepherd.renewal import Renewals
@@ -103,15 +104,15 @@ class Shepherd(LoggingConfigurable):
     ca_certs = Unicode(
         allow_none=True, default_value=None, help="File of CA certificates, if not the system's."
     ).tag(config=True)
+    http_proxy = Unicode(help="As `IAMOAuthenticator.http_proxy`, which sets it.").tag(config=True)
     vault_url = Unicode(
         "sqlite:///roost-vault.sqlite",
         help="SQLAlchemy URL of the vault: a SQLite file, made with mode 0600, or PostgreSQL.",
     ).tag(config=True)
     answers_folder = Unicode(
-        help="Folder for answers of the provider that the vault's database cannot be given, sealed "
-        "with the vault's key, until it can. Empty: beside the vault's file, or "
-        "`roost-vault-answers` in the working directory for a vault on a server. A disk other than "
-        "the database's keeps them when that one is full.",
+        help="Folder for answers that the vault's database cannot be given yet, sealed with the "
+        "vault's key. Empty: beside the vault's file, or `roost-vault-answers` in the working "
+        "directory for a vault on a server.",
     ).tag(config=True)
     vault_keys = List(
         Unicode(),
@@ -218,13 +219,11 @@ class Shepherd(LoggingConfigurable):
         Transient
             If there is none and the provider cannot be asked now.
         Terminal
-            If only a human can help; ``sentence`` says who must do what.  Also if the token is good
-            for more than was asked for.
+            If only a human can help, or the token is good for more than was asked for.
         """
         _, _, renewals = await self._ready()
         want = Want(audience, frozenset(scopes))
-        token = await renewals.token(owner, want, min_valid=min_valid)
-        return self._handed_out(want, token)
+        return self._handed_out(want, await renewals.token(owner, want, min_valid=min_valid))
 
     async def userinfo(self, owner: str, scopes: Iterable[str]) -> Told | None:
         """Ask the provider who ``owner`` is by now; ``None`` if it has no place to ask.
@@ -316,6 +315,7 @@ class Shepherd(LoggingConfigurable):
             self.client_secret,
             verifier=self._verifier,
             ca_certs=self.ca_certs,
+            http_proxy=require_proxy(self.http_proxy, "c.Shepherd.http_proxy"),
             audience_parameter=self.audience_parameter,
             clock=self._timing.clock,
             jitter=self._timing.jitter,

@@ -7,6 +7,7 @@ from roost_authenticator.authenticator import BASE_SCOPES, CLUSTER_SCOPES, IAMOA
 from roost_authenticator.handlers import nonce_of
 from roost_shepherd.errors import ProviderUnreachable, VaultUnusable
 from traitlets import TraitError
+from traitlets.config import Config
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +63,62 @@ def test_scopes_of_another_profile_are_not_asked_for(profile):
 def test_a_second_map_of_names_is_refused():
     with pytest.raises(TraitError, match="username_map"):
         make(username_map={"alice": "root"})
+
+
+UNUSED = {
+    "authorize_url": "https://iam.example.org/authorize",
+    "token_url": "https://iam.example.org/token",
+    "userdata_url": "https://iam.example.org/userinfo",
+    "username_claim": "preferred_username",
+    "validate_server_cert": False,
+    "http_request_kwargs": {"proxy_host": "proxy.example.org", "proxy_port": 3128},
+    "userdata_params": {"x": "y"},
+    "userdata_token_method": "url",
+    "userdata_from_id_token": True,
+    "refresh_user_hook": lambda *_: True,
+}
+
+
+@pytest.mark.parametrize("section", ["IAMOAuthenticator", "OAuthenticator", None])
+@pytest.mark.parametrize("name", UNUSED)
+def test_what_would_be_set_in_vain_is_refused_by_name(name, section):
+    config = Config()
+    given = {}
+    if section is None:
+        given[name] = UNUSED[name]
+    else:
+        config[section][name] = UNUSED[name]
+    with pytest.raises(TraitError, match=rf"c\.IAMOAuthenticator\.{name} does nothing here"):
+        make(config=config, **given)
+
+
+def test_all_that_is_set_in_vain_is_named_at_once():
+    with pytest.raises(TraitError, match=r"token_url.*username_claim"):
+        make(username_claim="uid", token_url="https://iam.example.org/token")
+
+
+def test_a_certificate_that_shall_be_verified_is_what_happens_anyway():
+    make(validate_server_cert=True)
+
+
+def test_a_variable_that_is_set_in_vain_is_named_in_the_log(monkeypatch, caplog):
+    monkeypatch.setenv("OAUTH2_TOKEN_URL", "https://iam.example.org/token")
+    make()
+    assert "OAUTH2_TOKEN_URL does nothing here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["proxy", "proxy:3128", "socks5://u:hidden@proxy", "http://", "http://p/hidden", "http://p:x"],
+)
+def test_a_proxy_that_is_none_is_refused_and_its_password_not_repeated(proxy):
+    with pytest.raises(TraitError, match="http_proxy must be the URL of an HTTP proxy") as caught:
+        make(http_proxy=proxy)
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_shepherd_is_told_of_the_proxy():
+    assert make(http_proxy="http://proxy:3128").shepherd.http_proxy == "http://proxy:3128"
 
 
 def test_scopes_are_the_logins_and_the_clusters():

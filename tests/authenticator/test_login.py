@@ -11,7 +11,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from roost_shepherd.errors import ProviderUnreachable
 
+from tests.support.http_proxy import HttpProxy
 from tests.support.hub import in_process_hub
 from tests.support.iam import Browser, Refused, claims
 
@@ -27,6 +29,25 @@ async def test_a_person_is_the_account_that_the_map_file_gives_them(world):
         user = account(hub, "alice")
         assert {group.name for group in user.groups} == {"/roost", "/roost/users"}
         assert not user.admin
+
+
+async def test_a_provider_behind_an_http_proxy_is_asked_through_it_alone(world, caplog):
+    proxy = HttpProxy("s3cret-of-the-proxy")
+    await proxy.start()
+    async with world.hub(http_proxy=proxy.url) as hub:
+        await log_in(hub, world, ALICE)
+        token = await hub.authenticator.shepherd.access_token(
+            "alice", audience=AP, scopes=["compute.read"]
+        )
+        assert claims(token.value)["aud"] == AP
+        assert len(set(proxy.tunnels)) == 1
+        assert len(proxy.tunnels) >= 3  # discovery and keys, the login, the renewal
+        await proxy.stop()
+        with pytest.raises(ProviderUnreachable):
+            await hub.authenticator.shepherd.access_token(
+                "alice", audience=BROKER, scopes=["compute.read"]
+            )
+    assert "s3cret-of-the-proxy" not in caplog.text
 
 
 async def test_the_admins_group_makes_an_admin(world):

@@ -10,6 +10,7 @@ from roost_shepherd import http
 from roost_shepherd.errors import ProviderBusy, ProviderUnreachable
 from roost_shepherd.http import HttpClient
 
+from tests.support.http_proxy import HttpProxy
 from tests.support.local_iam import certificate
 
 pytestmark = pytest.mark.unit
@@ -232,3 +233,53 @@ def server_tls(folder):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "host.crt", folder / "host.key")
     return context
+
+
+# -- through a proxy -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def proxy():
+    proxy = HttpProxy("hidden")
+    await proxy.start()
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.fixture
+async def behind(tmp_path):
+    certificate(tmp_path)
+    server = Server()
+    await server.start(server_tls(tmp_path))
+    yield server
+    await server.stop()
+
+
+async def through(proxy_url, behind, ca_certs):
+    client = HttpClient(ca_certs=str(ca_certs), timeout=2.0, http_proxy=proxy_url)
+    try:
+        return await show(client, behind)
+    finally:
+        await client.close()
+
+
+async def test_tls_goes_through_the_proxy_and_is_verified(proxy, behind, tmp_path):
+    assert (await through(proxy.url, behind, tmp_path / "ca.crt")).status == 200
+    assert proxy.tunnels == [f"localhost:{behind.port}"]
+    (tmp_path / "other").mkdir()
+    certificate(tmp_path / "other")
+    with pytest.raises(ProviderUnreachable, match="certificate"):
+        await through(proxy.url, behind, tmp_path / "other/ca.crt")
+    assert len(behind.requests) == 1
+
+
+async def test_a_proxy_that_refuses_is_told_without_its_password(proxy, behind, tmp_path):
+    wrong = proxy.url.replace("hidden", "another-secret")
+    with pytest.raises(ProviderUnreachable, match="the proxy answered HTTP 407") as caught:
+        await through(wrong, behind, tmp_path / "ca.crt")
+    await proxy.stop()
+    with pytest.raises(ProviderUnreachable, match=f"127.0.0.1:{proxy.port}") as gone:
+        await through(wrong, behind, tmp_path / "ca.crt")
+    for error in (caught.value, gone.value):
+        assert "another-secret" not in f"{error!r} {error}"
+    assert behind.requests == []

@@ -195,6 +195,7 @@ def _of_its_own(authenticator: IAMOAuthenticator | None, folder: str) -> Shepher
         client_secret=authenticator.client_secret,
         verifier=authenticator.verifier,
         ca_certs=authenticator.ca_file or None,
+        http_proxy=authenticator.http_proxy,
         vault_url=f"sqlite:///{folder}/vault.sqlite",
         vault_keys=[secrets.token_hex(32)],
     )

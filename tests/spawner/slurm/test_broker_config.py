@@ -33,6 +33,7 @@ def test_the_example_that_sites_copy_is_understood():
         ({"issuer": "http://iam.example.org"}, "issuer must be an https:// URL"),
         ({"audience": None}, "does not set audience"),
         ({"isuer": "x"}, "no setting 'isuer'"),
+        ({"http_proxy": "proxy:3128"}, "http_proxy must be the URL of an HTTP proxy"),
         ({"port": "8443"}, "port in the file must be a whole number"),
         ({"port": True}, "port in the file must be a whole number"),
         ({"map_file": "mapfile"}, "map_file in the file must be an absolute path"),

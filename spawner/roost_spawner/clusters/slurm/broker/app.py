@@ -62,7 +62,7 @@ def build(config: Config) -> tuple[Broker, SlurmRest, TokenVerifier]:
     """Put the parts together."""
     slurm = SlurmRest(config.slurm.url, config.jwt_key)
     ca_certs = str(config.ca_file) if config.ca_file else None
-    verifier = TokenVerifier(config.issuer, ca_certs=ca_certs)
+    verifier = TokenVerifier(config.issuer, ca_certs=ca_certs, http_proxy=config.http_proxy)
     accounts = Accounts(MapFile(config.map_file).account, minimum_uid=config.minimum_uid)
     return Broker(config, slurm, accounts, verifier), slurm, verifier
 

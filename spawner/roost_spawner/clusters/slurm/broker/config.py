@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from roost_shepherd.errors import BadSetting
+from roost_shepherd.http import require_proxy
 from roost_shepherd.keys import same_issuer
 
 from roost_spawner.clusters.slurm.broker.errors import ConfigError
@@ -106,6 +108,8 @@ class Config:
     minimum_uid: int = 1000
     """Accounts below are the system's (``UID_MIN`` of login.defs(5)) and never acted for."""
     ca_file: Path | None = None
+    http_proxy: str = field(default="", repr=False)
+    """URL of the HTTP proxy through which the issuer is asked for its keys; directly if empty."""
     jwt_key: bytes = field(default=b"", repr=False)
     """What is in ``slurm.jwt_key``; never from the file itself."""
 
@@ -173,6 +177,10 @@ def _check(config: Config) -> None:
     for name in ("issuer", "audience"):
         if urlsplit(getattr(config, name)).scheme != "https":
             raise ConfigError(f"{name} must be an https:// URL; it is {getattr(config, name)!r}.")
+    try:
+        require_proxy(config.http_proxy, "http_proxy")
+    except BadSetting as error:
+        raise ConfigError(error.sentence) from None
     url = urlsplit(config.slurm.url)
     if url.scheme != "http" or url.hostname not in _LOOPBACK:
         raise ConfigError(
