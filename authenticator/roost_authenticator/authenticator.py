@@ -53,11 +53,15 @@ from roost_authenticator.handlers import (
 from roost_authenticator.mapfile import MapFile
 from roost_authenticator.settings import BASE_SCOPES, CLUSTER_SCOPES, IAMSettings
 from roost_authenticator.standing import RENEW_AT, Standing
+from roost_authenticator.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = ["BASE_SCOPES", "CLUSTER_SCOPES", "IAMOAuthenticator"]
+
+TOKENS_WITHIN = 60.0
+"""Seconds: how old the provider's word about a user may be when a session gets tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class IAMOAuthenticator(IAMSettings):
         self._http = HttpClient(ca_certs=ca_certs, http_proxy=proxy)
         self._accounts = self._source_of_accounts()
         self.standing = Standing(self)
+        self.sweep = Sweep(self.standing, log=self.log)
         self.sessions_of: list[Any] = []
         """Functions that tell, for a user's name, whether a session still needs their grant."""
         self._app: Any = None
@@ -160,6 +165,7 @@ class IAMOAuthenticator(IAMSettings):
         self._app = app
         IOLoop.current().add_callback(self.shepherd.start)
         IOLoop.current().add_callback(self.standing.departures.run, app)
+        IOLoop.current().add_callback(self.sweep.run, app)
         handlers = [*super().get_handlers(app), (r"/login", IAMSignInHandler)]
         return cast("list[tuple[str, type]]", handlers)
 
@@ -423,3 +429,7 @@ class IAMOAuthenticator(IAMSettings):
         seconds, and before each spawn.
         """
         return await self.standing.of(user, handler)
+
+    async def may_have_tokens(self, user: Any, handler: Any) -> bool:
+        """Tell whether a session gets fresh tokens: its user stood well a minute ago or less."""
+        return await self.standing.of(user, handler, within=TOKENS_WITHIN) is not False

@@ -53,6 +53,7 @@ class Standing:
         self._log = authenticator.log
         self._groups_are_told = False
         self._complained = False
+        self._asked: dict[str, float] = {}
         self.freshness = Freshness(self._ask, log=authenticator.log)
         self.removal = Removal(log=authenticator.log)
         self.departures = Departures(
@@ -61,10 +62,21 @@ class Standing:
             log=authenticator.log,
         )
 
-    async def of(self, user: Any, handler: Any = None) -> bool | dict[str, Any]:
-        """Return what JupyterHub's ``refresh_user`` shall; never raises."""
+    async def of(
+        self, user: Any, handler: Any = None, *, within: float | None = None
+    ) -> bool | dict[str, Any]:
+        """Return what JupyterHub's ``refresh_user`` shall; never raises.
+
+        Parameters
+        ----------
+        user, handler
+            JupyterHub's user, and the handler of the request that asks.
+        within
+            Seconds: how old the provider's word may be.  Without it, it is good as long as the
+            token that came with it is not due to be renewed.
+        """
         try:
-            return await self._judge(user, handler)
+            return await self._judge(user, handler, within)
         except Transient:
             return True
         except Exception:
@@ -76,12 +88,13 @@ class Standing:
     def came(self, name: str) -> None:
         """Note a new login: what was known of the old one does not count any more."""
         self.freshness.drop(name)
+        self._asked[name] = time.monotonic()
         self.departures.stay(name)
 
     async def _forget(self, name: str) -> None:
         await self._own.shepherd.forget(name)
 
-    async def _judge(self, user: Any, handler: Any) -> bool | dict[str, Any]:
+    async def _judge(self, user: Any, handler: Any, within: float | None) -> bool | dict[str, Any]:
         status = await self._own.shepherd.status(user.name)
         if status.state in _ENDED:
             self._log.info("%s has to log in again: the grant is %s", user.name, status.state)
@@ -92,8 +105,9 @@ class Standing:
         if not self._own.enable_auth_state:
             return True
         state = await user.get_auth_state()
-        if not state or time.time() < state.get(RENEW_AT, float("inf")):
+        if not state or not self._is_due(user.name, state, within):
             return True
+        self._asked[user.name] = time.monotonic()
         fresh = await self.freshness.of(user.name, state)
         if fresh.refused is not None:
             await self._remove(user, handler, fresh)
@@ -103,6 +117,12 @@ class Standing:
             return True
         mark = {MARK: True} if user.name in self.departures else {}
         return {**fresh.model, "auth_state": {**fresh.model["auth_state"], **mark}}
+
+    def _is_due(self, name: str, state: Mapping[str, Any], within: float | None) -> bool:
+        if time.time() >= state.get(RENEW_AT, float("inf")):
+            return True
+        asked = self._asked.get(name, float("-inf"))
+        return within is not None and time.monotonic() > asked + within
 
     async def _remove(self, user: Any, handler: Any, fresh: Fresh) -> None:
         stop = self._own.on_loss_of_access == "stop"

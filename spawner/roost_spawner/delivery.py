@@ -32,6 +32,7 @@ SHARED = (
     "This session is shared with others, who could read its access tokens: it has none while it "
     "is. Where the hub permits it, its owner can allow that others use them when they start it."
 )
+NOT_ALLOWED = "You may not use this hub any more, so this session gets no fresh access tokens."
 _SHARED_NO_MORE = "This session is no longer shared: it has its access tokens again."
 
 
@@ -172,6 +173,13 @@ def withheld(record: Record, again_in: float) -> Handout:
     standing = Standing(TokenState.WITHHELD, message=SHARED)
     names = [*record.wishes, "default"] if record.wishes else []
     return Handout({}, dict.fromkeys(names, standing), again_in)
+
+
+def refused(record: Record) -> Handout:
+    """Return what a session gets whose user may not use the hub any more: none, and why."""
+    standing = Standing(TokenState.MISSING, message=NOT_ALLOWED)
+    names = [*record.wishes, "default"] if record.wishes else []
+    return Handout({}, dict.fromkeys(names, standing), _AGAIN_LATER)
 
 
 async def _standing(

@@ -39,7 +39,7 @@ from tornado import web
 
 from roost_spawner import agent_archive, compat, intake
 from roost_spawner.bundle import ends_in
-from roost_spawner.delivery import tell
+from roost_spawner.delivery import NOT_ALLOWED, refused, tell
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
 from roost_spawner.proof import Crowded, NotYet, digest, prove
@@ -211,6 +211,12 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
             raise web.HTTPError(403, "This token is not this session's.")
         return session
 
+    async def may_have_tokens(self, session: Session) -> bool:
+        """Tell whether the session's user may still use the hub, where the authenticator knows."""
+        user = self.find_user(session.place[0])
+        ask = getattr(self.authenticator, "may_have_tokens", None)
+        return user is not None and (ask is None or await ask(user, self))
+
     def answer(self, **content: Any) -> None:
         """Send JSON."""
         self.set_header("Cache-Control", "no-store")
@@ -278,6 +284,8 @@ class BundleHandler(_Handler):
             return
         # The session may have ended while the caller waited.
         self.session(session_id)
+        if not await self.may_have_tokens(session):
+            raise web.HTTPError(HTTPStatus.GONE, NOT_ALLOWED)
         session.agent_version = (
             compat.agent_version(self.request.headers.get("User-Agent", "")) or 2
         )
@@ -319,7 +327,10 @@ class TokensHandler(_Handler):
         """Send the session's access tokens as they are now."""
         session = self.speaks_for(session_id)
         self.fields({})
-        handout = await session.host.tokens(session)
+        if await self.may_have_tokens(session):
+            handout = await session.host.tokens(session)
+        else:
+            handout = refused(session.record)
         tell(session, handout)
         if handout.failure is not None and handout.none:
             self.again(handout.failure.sentence, seconds=5, token_states=handout.states)

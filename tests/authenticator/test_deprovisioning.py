@@ -222,3 +222,61 @@ async def test_a_provider_that_tells_nobodys_groups_throws_nobody_out(world, mon
         await become_due(hub, "alice")
         assert (await get(hub, browser)).status == 200
         assert groups(hub, "alice") == {"/roost", "/roost/users"}
+
+
+async def test_who_is_out_and_says_nothing_loses_the_session_at_the_next_look(world, monkeypatch):
+    async with world.hub(allowed_groups={"/roost/users"}, on_loss_of_access="stop") as hub:
+        await log_in(hub, world, ALICE)
+        user = hub.users[account(hub, "alice")]
+        spawner = pretend_session(user, monkeypatch)
+        stopped = []
+
+        async def stop(handler, stopping, name=""):
+            stopped.append((stopping.name, name))
+            spawner.__dict__["up"] = False
+
+        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        sweep = hub.authenticator.sweep
+        world.set_groups(ALICE, "/roost")
+        await sweep.round(hub)
+        assert stopped == []  # the provider's word is fresh
+        await become_due(hub, "alice")
+        await sweep.round(hub)
+        await hub.authenticator.standing.removal.settle()
+        assert stopped == [("alice", "")]
+        assert groups(hub, "alice") == {"/roost"}
+
+
+async def test_groups_follow_the_provider_in_a_session_that_says_nothing(world, monkeypatch):
+    async with world.hub() as hub:
+        await log_in(hub, world, ALICE)
+        pretend_session(hub.users[account(hub, "alice")], monkeypatch)
+        world.set_groups(ALICE, "/roost", "/cms")
+        user = await become_due(hub, "alice")
+        await hub.authenticator.sweep.round(hub)
+        assert groups(hub, "alice") == {"/roost", "/cms"}
+        assert (await user.get_auth_state())[RENEW_AT] > time.time()
+
+
+async def test_a_provider_that_is_away_ends_nobodys_session(world, monkeypatch):
+    async with world.hub(allowed_groups={"/roost/users"}) as hub:
+        await log_in(hub, world, ALICE)
+        user = await become_due(hub, "alice")
+        pretend_session(user, monkeypatch)
+        world.iam.fail = (503, "", {})
+        await hub.authenticator.sweep.round(hub)
+        assert await hub.authenticator.may_have_tokens(user, None)
+        assert groups(hub, "alice") == {"/roost", "/roost/users"}
+
+
+async def test_a_session_gets_tokens_on_a_word_of_the_provider_that_is_a_minute_old(
+    world, monkeypatch
+):
+    async with world.hub(allowed_groups={"/roost/users"}) as hub:
+        await log_in(hub, world, ALICE)
+        user = hub.users[account(hub, "alice")]
+        world.set_groups(ALICE, "/roost")
+        may = hub.authenticator.may_have_tokens
+        assert await may(user, None)  # the login was just now
+        monkeypatch.setattr("roost_authenticator.authenticator.TOKENS_WITHIN", 0.0)
+        assert not await may(user, None)

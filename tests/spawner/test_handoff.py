@@ -301,6 +301,23 @@ async def test_tokens_are_fresh_ones_and_the_owners(hub):
     assert standing["message"].endswith("Please log in again.")
 
 
+async def test_whom_the_provider_does_not_know_any_more_gets_neither_bundle_nor_tokens(
+    hub, monkeypatch
+):
+    session, key, token = await proved(hub)
+
+    async def nobody(authenticator, user, handler):
+        return False
+
+    monkeypatch.setattr(type(hub.app.authenticator), "may_have_tokens", nobody, raising=False)
+    code, answer = await hub.handoff(session, "tokens", {}, token)
+    assert code == 200
+    assert answer["tokens"] == {}
+    assert answer["token_states"]["default"]["state"] == "missing"
+    assert "may not use this hub any more" in answer["token_states"]["default"]["message"]
+    assert (await hub.handoff(session, "bundle", {"key": key}))[0] == 410
+
+
 async def test_how_late_renewed_tokens_come_is_in_the_hubs_metrics(hub, monkeypatch):
     session, _, token = await proved(hub)
     given = hub.shepherd.access_token
