@@ -15,12 +15,15 @@ user, for the grant), and to the server itself.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from roost_shepherd.errors import ShepherdError
 from roost_spawner.handoff import SCOPE
+from roost_spawner.pace import TooOften
 from roost_spawner.status import status_of
 from tornado import web
 from tornado.iostream import StreamClosedError
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
 HEARTBEAT = 20.0
 """Seconds after which a stream repeats itself.  Proxies close silent ones, and JupyterHub's keeps
 those open whose hub is gone: who listens knows by the silence."""
+
+QUIET = 0.1
+"""Seconds between two events of a stream: what happens meanwhile is in the second."""
+
+STREAMS = 50
+"""Streams of one server that a caller may have open; each tab of JupyterLab has one."""
+_streams: Counter[tuple[str, str, str]] = Counter()
 
 
 class _Handler(Reader):
@@ -76,10 +86,24 @@ class EventsHandler(_Handler):
         session: Session | None = spawner.session
         if session is None:
             raise web.HTTPError(404, "This server does not run.")
+        stream = (str(self.current_user.name), user_name, server_name or "")
+        if _streams[stream] >= STREAMS:
+            sentence = f"You have {STREAMS} streams of this server open, as many as one may."
+            raise TooOften(sentence, round(HEARTBEAT))
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")
+        _streams[stream] += 1
+        try:
+            await self._send(spawner, session)
+        finally:
+            _streams[stream] -= 1
+            if not _streams[stream]:
+                del _streams[stream]
+
+    async def _send(self, spawner: Any, session: Session) -> None:
         while not self._finished:
             session = spawner.session or session  # another may have taken its place
+            seen = session.changes
             try:
                 self.write(f"data: {json.dumps(status_of(session, time.time()))}\n\n")
                 await self.flush()
@@ -87,7 +111,9 @@ class EventsHandler(_Handler):
                 return
             if session.record.ended:
                 return
-            await session.changed(HEARTBEAT)
+            await asyncio.sleep(QUIET)
+            if session.changes == seen:
+                await session.changed(HEARTBEAT)
 
 
 class ServersHandler(Reader):

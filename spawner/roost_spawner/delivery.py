@@ -241,7 +241,7 @@ def tell(session: Session, handout: Handout) -> None:
     was, now = _shared(session.tokens), _shared(handout.standings)
     if was != now:
         level, words = ("warning", SHARED) if now else ("info", _SHARED_NO_MORE)
-        session.notices.append(Notice(level, words, time.time()))
+        session.warn(Notice(level, words, time.time()))
     if session.tokens != handout.standings:
         session.tokens = handout.standings
         session.wake()

@@ -42,6 +42,7 @@ from roost_spawner.bundle import ends_in
 from roost_spawner.delivery import NOT_ALLOWED, refused, tell
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
+from roost_spawner.pace import Pace
 from roost_spawner.proof import Crowded, NotYet, digest, prove
 from roost_spawner.quiet import Quiet
 from roost_spawner.recovery import recover
@@ -63,7 +64,13 @@ BODY_TIMEOUT = 15.0
 LINGER = 0.5
 """Seconds for which a connection is kept whose body was refused."""
 
+CALLS = Pace(60, 1.0)
+"""Of a session's agent: some 10 when it starts, and a few in a minute later on."""
+EVENTS = Pace(10, 6.0)
+"""Of a session's agent: each is told to all who look at the session."""
+
 _NOT_THE_JOB = "This caller has not proved to be the session's job."
+_TOO_OFTEN = "This session calls too often."
 _NOT_NOW = "Not now; ask again."
 _BODY_REFUSED = {
     408: "the body is late",
@@ -209,6 +216,8 @@ class _Handler(APIHandler):  # type: ignore[misc]  # JupyterHub ships no types
         # The scope says which server; the hash, which of its sessions.
         if not allowed or not hmac.compare_digest(session.record.token_hash, digest(token)):
             raise web.HTTPError(403, "This token is not this session's.")
+        # Counted here: nobody else can use up the calls of a session.
+        CALLS.keep(session_id, _TOO_OFTEN)
         return session
 
     async def may_have_tokens(self, session: Session) -> bool:
@@ -344,6 +353,7 @@ class EventHandler(_Handler):
     def post(self, session_id: str) -> None:
         """Take note of an event."""
         session = self.speaks_for(session_id)
+        EVENTS.keep(session_id, _TOO_OFTEN)
         body = self.fields(
             {"kind": intake.is_event, "reason": intake.text(500)},
             {"log_tail": intake.text(16 * 1024), "seconds_left": intake.is_seconds_left},

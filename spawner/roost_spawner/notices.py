@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WALLTIME_WARNINGS = (15 * 60, 5 * 60)
 """Seconds before the end of the walltime at which it is announced."""
@@ -18,6 +18,21 @@ class Notice:
     message: str
     at: float
     """Seconds since the epoch."""
+
+
+MOST = 20
+"""Notices that are kept for a session; the oldest go first."""
+LONGEST = 500
+"""Characters of a notice; the rest is cut off."""
+
+
+def with_one_more(given: list[Notice], notice: Notice) -> list[Notice]:
+    """Return the notices of a session with a new one; the same if its words were said already."""
+    if len(notice.message) > LONGEST:
+        notice = replace(notice, message=notice.message[: LONGEST - 1] + "…")
+    if any(notice.message == said.message for said in given):
+        return given
+    return [*given, notice][-MOST:]
 
 
 _NEARLY = 60.0

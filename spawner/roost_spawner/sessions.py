@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A listing may show a job as it was a moment before its agent called us.
 _LISTING_LAG = 10.0
+MOST_NEWS = 200
+"""Sentences about one start that are kept; the oldest go first."""
 _GONE_AFTER = 2
 """Listings without the job after which it is gone."""
 _SAYS_LESS = frozenset({None, Cause.FAILED, Cause.FINISHED, Cause.REMOVED, Cause.UNKNOWN})
@@ -115,6 +117,8 @@ class Session:
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None
         self.notice: asyncio.Future[Any] | None = None
+        self.changes = 0
+        """How often it has changed since the hub has it."""
         self._waiters: set[asyncio.Future[None]] = set()
 
     def update(self, **changes: Any) -> None:
@@ -135,11 +139,19 @@ class Session:
         if all(message != said for _, said in self.news):
             # Progress never runs backwards, whatever order things are noticed in.
             percent = max([percent, *(done for done, _ in self.news)])
-            self.news.append((percent, message))
+            self.news = [*self.news, (percent, message)][-MOST_NEWS:]
+            self.wake()
+
+    def warn(self, notice: notices.Notice) -> None:
+        """Warn the people in the session, once with the same words."""
+        kept = notices.with_one_more(self.notices, notice)
+        if kept != self.notices:
+            self.notices = kept
             self.wake()
 
     def wake(self) -> None:
         """Wake who waits for a change."""
+        self.changes += 1
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -252,8 +264,7 @@ class Session:
         if due := notices.walltime(self.record.ends_at, self._warned, at):
             mark, notice = due
             self._warned |= {mark}
-            self.notices.append(notice)
-            self.wake()
+            self.warn(notice)
 
     def event(
         self, kind: str, reason: str, log_tail: str, *, seconds_left: int | None = None
@@ -262,8 +273,7 @@ class Session:
         if kind == "evicting":
             now = time.time()
             notice = notices.ending(seconds_left, self.record.ends_at, now)
-            if all(notice.message != given.message for given in self.notices):
-                self.notices.append(notice)
+            self.warn(notice)
             up = notices.time_is_up(self.record.ends_at, now)
             cause = Cause.WALLTIME if up else Cause.EVICTED
             self.update(state=SessionState.EVICTING, why=notice.message, cause=str(cause))

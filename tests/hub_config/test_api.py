@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import replace
 
 import aiohttp
 import pytest
 from roost_hub import api
 from roost_spawner.clusters.base import Cause, JobState
+from roost_spawner.notices import MOST
 
 pytestmark = pytest.mark.hub
 
@@ -92,6 +94,63 @@ async def test_events_come_as_they_happen_and_end_with_the_session(hub):
         "ended",
         "The node is being drained by an admin.",
     )
+
+
+async def test_a_job_that_calls_without_end_is_slowed_down_and_costs_its_listeners_little(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    headers = {"Authorization": f"token {hub.token}"}
+    heard = 0
+
+    async def listen():
+        nonlocal heard
+        async with aiohttp.request("GET", f"{hub.app.url}{STATUS}/events", headers=headers) as told:
+            async for line in told.content:
+                heard += len(line)
+
+    listener = asyncio.create_task(listen())
+    hub.pool.stubborn = True
+    url = f"{hub.app.url}api/roost/v1/sessions/{session.record.id}/event"
+    own = {"Authorization": f"token {hub.spawner().api_token}"}
+    codes = Counter()
+    async with aiohttp.ClientSession() as client:
+        for number in range(200):
+            body = {"kind": "evicting", "reason": "x" * 500, "seconds_left": number}
+            async with client.post(url, json=body, headers=own) as answer:
+                codes[answer.status] += 1
+                if answer.status == 429:
+                    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+                    assert "too often" in (await answer.json())["message"]
+    assert 10 <= codes[200] <= 12
+    assert codes[429] == 200 - codes[200]
+    await asyncio.sleep(0.3)
+    assert 0 < heard < 100_000
+    # And without the rate: what is kept of them is bounded.
+    for number in range(700):
+        session.event("evicting", "x", "", seconds_left=number)
+    assert len(session.notices) == MOST
+    assert f"in {699} s" in session.notices[-1].message
+    listener.cancel()
+
+
+async def test_a_caller_has_so_many_streams_of_a_server_and_no_more(hub, monkeypatch):
+    monkeypatch.setattr(api, "STREAMS", 2)
+    monkeypatch.setattr(api, "HEARTBEAT", 0.1)
+    await hub.submitted()
+    url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}
+    async with aiohttp.request("GET", url, headers=headers) as one:
+        await one.content.readline()
+        async with aiohttp.request("GET", url, headers=headers) as two:
+            await two.content.readline()
+            async with aiohttp.request("GET", url, headers=headers) as three:
+                assert (three.status, "Retry-After" in three.headers) == (429, True)
+    for _ in range(50):  # who has gone is noticed
+        async with aiohttp.request("GET", url, headers=headers) as again:
+            if again.status == 200:
+                break
+        await asyncio.sleep(0.1)
+    assert again.status == 200
 
 
 async def test_a_silent_stream_repeats_itself(hub, monkeypatch):
@@ -178,6 +237,7 @@ async def test_a_listener_who_leaves_is_forgotten(hub):
     url, headers = f"{hub.app.url}{STATUS}/events", {"Authorization": f"token {hub.token}"}
     async with aiohttp.request("GET", url, headers=headers) as answer:
         await answer.content.readline()
+        await asyncio.sleep(2 * api.QUIET)
         before = len(session._waiters)
     session.wake()
     await asyncio.sleep(0.2)
