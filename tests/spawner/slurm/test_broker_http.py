@@ -26,7 +26,13 @@ from roost_spawner.clusters.slurm import submit
 from roost_spawner.clusters.slurm.broker import config as settings
 from roost_spawner.clusters.slurm.broker.accounts import Accounts
 from roost_spawner.clusters.slurm.broker.app import settled
-from roost_spawner.clusters.slurm.broker.errors import BadRequest, JobNotFound, Unavailable
+from roost_spawner.clusters.slurm.broker.errors import (
+    BadRequest,
+    JobNotFound,
+    NoSuchAccount,
+    SchedulerFailed,
+    Unavailable,
+)
 from roost_spawner.clusters.slurm.broker.handlers import MAX_BODY, application
 from roost_spawner.clusters.slurm.broker.service import Broker
 from roost_spawner.clusters.slurm.client import SlurmBroker
@@ -63,6 +69,8 @@ class Slurm:
         self.asked_as = []
         self.away = False
         self.refuses = False
+        self.refusal = BadRequest("The partition takes no jobs at the moment.")
+        self.unreadable = False
         self.wait = None
 
     def add(self, job_id, user, **change):
@@ -87,13 +95,15 @@ class Slurm:
         if self.wait is not None:
             await self.wait()
         if self.refuses:
-            raise BadRequest("The partition takes no jobs at the moment.")
+            raise self.refusal
         self.body = body
         self.add("7", account, comment=body["job"]["comment"])
         return "7"
 
     async def jobs(self, account):
         self._ask(account)
+        if self.unreadable:
+            raise SchedulerFailed("Slurm's answer could not be read.")
         return list(self.all.values())
 
     async def job(self, account, job_id):
@@ -235,6 +245,33 @@ async def test_nobody_has_more_sessions_than_the_site_allows(client, slurm, brok
     await client.submit(wish(), token=f"bob:{ALL}")
     with pytest.raises(NotAuthorized, match="2 are allowed"):
         await client.submit(wish(), token=f"bob:{ALL}")
+
+
+async def test_submits_that_take_long_count_for_those_that_come_after(client, slurm, broker):
+    object.__setattr__(broker._config.limits, "sessions", 2)
+    go_on = asyncio.Event()
+    slurm.wait = go_on.wait
+    submits = [asyncio.ensure_future(client.submit(wish(), token=f"alice:{ALL}")) for _ in "1234"]
+    done, _ = await asyncio.wait(submits, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    while len(done) < 2:
+        done, _ = await asyncio.wait(submits, timeout=0.1)
+    go_on.set()
+    answers = await asyncio.gather(*submits, return_exceptions=True)
+    assert [type(answer) for answer in answers if answer != "7"] == [NotAuthorized] * 2
+
+
+async def test_a_listing_that_cannot_be_read_keeps_nobody_from_a_submit(client, slurm, broker):
+    object.__setattr__(broker._config.limits, "sessions", 1)
+    slurm.unreadable = True
+    assert await client.submit(wish(), token=f"alice:{ALL}") == "7"
+    with pytest.raises(NotAuthorized, match="1 is allowed"):  # the broker's own count holds
+        await client.submit(wish(), token=f"alice:{ALL}")
+
+
+async def test_who_has_no_account_is_told_so_and_not_that_they_asked_for_one(client, slurm):
+    slurm.refuses, slurm.refusal = True, NoSuchAccount("Slurm does not know the account asked for.")
+    with pytest.raises(ClusterRefused, match="Slurm has no account to charge your jobs to"):
+        await client.submit(wish(), token=f"alice:{ALL}")
 
 
 async def test_what_ended_or_was_refused_does_not_count(client, slurm, broker):

@@ -37,7 +37,7 @@ _SENTENCES: Mapping[str, str] = MappingProxyType(
         "FedJobLock": "The job waits for the other clusters of the federation.",
         "FrontEndDown": "The cluster's front end is out of service.",
         "InactiveLimit": "The job was inactive for longer than the cluster allows.",
-        "InvalidAccount": "Slurm does not know the account that was asked for.",
+        "InvalidAccount": "Slurm does not take the account that this job is charged to.",
         "InvalidQOS": "Slurm does not know the quality of service that was asked for.",
         "JobArrayTaskLimit": "As many jobs as may run at once are running.",
         "JobHeldAdmin": "An administrator holds the job.",

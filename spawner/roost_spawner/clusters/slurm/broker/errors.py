@@ -51,6 +51,10 @@ class NoSuchNode(BadRequest):
     """No node of the partition could ever have what is asked for."""
 
 
+class NoSuchAccount(BadRequest):
+    """Slurm does not know the account that a job is charged to, or it is somebody else's."""
+
+
 class Unauthenticated(BrokerError):
     """No access token that could be taken.
 

@@ -13,6 +13,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
     BrokerError,
     JobNotFound,
+    NoSuchAccount,
     NoSuchNode,
     NotReached,
     SchedulerFailed,
@@ -66,6 +67,11 @@ _KINDS: tuple[tuple[Container[int], type[BrokerError], str], ...] = (
         _AWAY,
     ),
     (
+        (2045,),  # ESLURM_INVALID_ACCOUNT
+        NoSuchAccount,
+        "Slurm does not know the account that was asked for, or it is not yours.",
+    ),
+    (
         (
             1007,  # SLURM_PROTOCOL_AUTHENTICATION_ERROR
             6000,  # ESLURM_AUTH_CRED_INVALID
@@ -86,7 +92,6 @@ _SENTENCES: Mapping[int, str] = MappingProxyType(
         2015: "More was asked for than the partition allows.",
         2029: "The nodes of this cluster do not have the features that were asked for.",
         2040: "The licences that were asked for are not there.",
-        2045: "Slurm does not know the account that was asked for, or it is not yours.",
         2048: "Slurm does not know the licences that were asked for.",
         2050: "Your account or its quality of service does not allow this, or not as much.",
         2051: "More time was asked for than the partition allows.",

@@ -17,6 +17,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
     BrokerError,
     Forbidden,
     JobNotFound,
+    NoSuchAccount,
     NoSuchNode,
     NotReached,
 )
@@ -92,6 +93,14 @@ class Broker:
             raise NoSuchNode(
                 f"No node of partition {wish.partition} has what is asked for; "
                 f"{await self._largest(wish.partition)}.",
+                detail=error.detail,
+            ) from None
+        except NoSuchAccount as error:
+            _audit(caller, "submit", account.name, "-", error)
+            if wish.account is not None:
+                raise
+            raise NoSuchAccount(
+                "Slurm has no account to charge your jobs to; ask this cluster's admins for one.",
                 detail=error.detail,
             ) from None
         except BrokerError as error:
