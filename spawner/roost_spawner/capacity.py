@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from roost_spawner.errors import RoostError
@@ -38,6 +38,28 @@ class Sample:
     """The last answer; None if there was none lately."""
     problem: str = ""
     """Why the cluster does not tell what it has now, a sentence for the user."""
+
+
+def with_problem(sample: Sample | None, problem: str, now: float) -> Sample | None:
+    """Return what is known of a cluster whose queue, which is asked elsewhere, may not answer.
+
+    A pool's free slots are the collector's to tell; whether anything starts in them, the access
+    point's.
+
+    Parameters
+    ----------
+    sample
+        What the cluster had; None if that is not known.
+    problem
+        Why its queue does not answer, a sentence; empty if it does.
+    now
+        Seconds since the epoch.
+    """
+    if not problem:
+        return sample
+    if sample is None:
+        return Sample(now, None, problem)
+    return replace(sample, problem=sample.problem or problem)
 
 
 class CapacityCache:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from roost_spawner import sharing
+from roost_spawner.capacity import with_problem
 from roost_spawner.form import render_form
 from roost_spawner.offers import Offer, offers
 from roost_spawner.options import visible
@@ -39,8 +40,11 @@ async def offered(spawner: RoostSpawner, patience: float = 0.0) -> list[Offer]:
     engine = spawner.engine
     site, groups = engine.site, spawner.groups()
     names = sorted({profile.cluster for profile in visible(site, groups).values()})
-    looks = (engine.capacity(name).look(patience) for name in names)
-    samples = dict(zip(names, await asyncio.gather(*looks), strict=True))
+    looks = await asyncio.gather(*(engine.capacity(name).look(patience) for name in names))
+    samples = {
+        name: with_problem(sample, engine.watcher(name).problem, time.time())
+        for name, sample in zip(names, looks, strict=True)
+    }
     return offers(
         site,
         groups,

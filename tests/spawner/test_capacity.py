@@ -5,9 +5,10 @@ import logging
 
 import pytest
 from roost_spawner import capacity
-from roost_spawner.capacity import CapacityCache
+from roost_spawner.capacity import CapacityCache, Sample, with_problem
 from roost_spawner.clusters.base import Capacity, Pool, Resources, Room
 from roost_spawner.errors import ClusterUnreachable, SiteError
+from roost_spawner.outlook import Starts, outlook_of
 
 pytestmark = pytest.mark.unit
 
@@ -219,3 +220,18 @@ async def test_one_who_looks_costs_as_much_as_many_and_nobody_costs_nothing(grou
 async def test_a_scrape_is_nobody_who_looks(ground):
     await ground.seen()
     assert ground.cache._next is None
+
+
+def test_what_is_free_promises_nothing_while_the_queue_does_not_answer():
+    free = Sample(5.0, Capacity({"reserved": Pool(40, 12, unit="slots")}, by="slot"))
+    away = with_problem(free, "Cluster pool does not answer at the moment.", 9.0)
+    wanted = Resources(1, 1, 60, slot="reserved")
+    card = outlook_of(away, wanted, now=9.0)
+    assert (card.starts, card.why) == (
+        Starts.UNKNOWN,
+        "Cluster pool does not answer at the moment.",
+    )
+    assert outlook_of(free, wanted, now=9.0).starts is Starts.NOW
+    assert with_problem(free, "", 9.0) is free
+    assert with_problem(None, "Away.", 9.0) == Sample(9.0, None, "Away.")
+    assert with_problem(away, "Away.", 9.0).problem.startswith("Cluster pool")
