@@ -47,7 +47,11 @@ c.JupyterHub.hub_bind_url = "https://127.0.0.1:8081"
 c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
 c.JupyterHub.activity_resolution = 120  # each note of who was there is a wait for the disk
 c.JupyterHub.cookie_secret_file = str(STATE / "cookie-secret")
-c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")
+# The proxy is a service of its own, `roost proxy`: open pages go on while the hub is restarted.
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.auth_token = secret("proxy-token")
+c.ConfigurableHTTPProxy.log_level = "warn"  # each look at its routes would be a line
+c.ConfigurableHTTPProxy.pid_file = str(STATE / "proxy.pid")  # where the hub starts it after all
 
 # -- internal TLS: proxy, hub and notebooks take nobody's calls but each other's -------------------
 # The notebooks' certificates travel with the sessions' bundles: nothing is shared with the nodes.

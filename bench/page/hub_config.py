@@ -19,5 +19,5 @@ c.JupyterHub.load_roles = []
 
 GAUGE.count(Channel, "call", "htcondor")
 GAUGE.count(SlurmBroker, "_call", "slurm")
-# Where the testbed's own hub has it: a proxy that it may have left is ended.
-c.ConfigurableHTTPProxy.pid_file = "/var/lib/roost/proxy.pid"
+# The testbed's own is stopped meanwhile; this one goes with its hub.
+c.ConfigurableHTTPProxy.should_start = True

@@ -67,7 +67,8 @@ def _hub(site: Site, viewers: int, say: Say) -> Iterator[Site]:
     crowded = replace(site, people=people)
     host = site.hosts["hub"]
     try:
-        lifecycle.stop_service(site, lifecycle.find_service(site, "hub"))
+        for name in ("hub", "proxy"):
+            lifecycle.stop_service(site, lifecycle.find_service(site, name))
         _provide(site, people)
         host.run(["rm", "-rf", ground.STATE])
         host.run(["install", "-d", "-m", "700", "-o", "roost", ground.STATE])

@@ -45,7 +45,8 @@ def crowded(site: Site, sessions: int, *, lifetime: int = LIFETIME) -> Iterator[
     tiny = site.folders.homes / TINY
     try:
         with say(f"{per_core * condor.CORES} slots on each of {len(nodes)} nodes"):
-            lifecycle.stop_service(site, lifecycle.find_service(site, "hub"))
+            for name in ("hub", "proxy"):
+                lifecycle.stop_service(site, lifecycle.find_service(site, name))
             tiny.parent.mkdir(exist_ok=True)
             tiny.write_text((REPOSITORY / "bench/scale/tiny.pl").read_text())
             _configure(site, text)

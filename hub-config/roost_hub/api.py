@@ -30,6 +30,7 @@ from tornado.iostream import StreamClosedError
 
 from roost_hub import profiles, servers, tokens
 from roost_hub.reader import Reader
+from roost_hub.streams import close_at_end
 
 if TYPE_CHECKING:
     from roost_spawner.sessions import Session
@@ -92,6 +93,7 @@ class EventsHandler(_Handler):
             raise TooOften(sentence, round(HEARTBEAT))
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Accel-Buffering", "no")
+        close_at_end(self)
         _streams[stream] += 1
         try:
             await self._send(spawner, session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from roost_hub import site_cli, vault_cli
+from roost_hub import proxy_cli, site_cli, vault_cli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     site_cli.add(commands)
     vault_cli.add(commands)
+    proxy_cli.add(commands)
     arguments = parser.parse_args(argv)
     match arguments.command:
         case "check":
             return site_cli.check(arguments)
         case "schema":
             return site_cli.schema()
+        case "proxy":
+            return proxy_cli.run(arguments)
         case _:
             return vault_cli.run(arguments)

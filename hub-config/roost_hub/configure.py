@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from roost_authenticator.authenticator import CLUSTER_SCOPES
 from roost_spawner.handoff import SCOPE, SCOPES
 from roost_spawner.site.loader import load_site
+from roost_spawner.ssl_errors import contain_errors
 
 from roost_hub import announcements, api, health_api, servers, startup, tokens
 from roost_hub.admin import handlers as admin
@@ -55,6 +56,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     SiteError
         If the site file is wrong: the hub does not start on it.
     """
+    contain_errors()
     site = load_site(Path(site_file))
     hub = c.JupyterHub
     hub.authenticator_class = "iam"
@@ -68,6 +70,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     _extend(hub, "extra_handlers", [*api.HANDLERS, *health_api.HANDLERS, *admin.HANDLERS])
     hub.template_vars = {
         "roost_announcements": announcements.for_pages,
+        "roost_last_end": servers.ends_for_pages,
         "roost_servers": servers.for_pages,
         "roost_tokens": tokens.for_pages,
         **hub.get("template_vars", {}),

@@ -64,7 +64,7 @@ class Server:
     profile
         The session's profile, as people read it.
     last_end
-        How the session before ended that nobody stopped.
+        How the session before ended that its owner did not stop, or why it did not start.
     again
         Whether it could be started again as it was.
     """
@@ -131,7 +131,7 @@ def card(server: Server, now: float) -> Card:
         "memory": "" if over else _memory(status.get("memory"), now),
         "tokens": "" if over else _tokens(status.get("tokens") or {}),
         "notice": _notice(server, now),
-        "ended": f"{server.title} has ended: {end['why']}" if end and end.get("why") else "",
+        "ended": ended(server.title, end),
     }
     return Card(
         name=server.name,
@@ -142,6 +142,21 @@ def card(server: Server, now: float) -> Card:
         ends_at=ends_at,
         status=server.status,
     )
+
+
+def ended(title: str, end: Mapping[str, Any] | None) -> str:
+    """Return how a server's last session ended, or why it did not start; empty: nothing to say.
+
+    Parameters
+    ----------
+    title
+        How the page calls the server.
+    end
+        :attr:`Server.last_end`.
+    """
+    if not end or not end.get("why"):
+        return ""
+    return f"{title} {'has not started' if end.get('failed') else 'has ended'}: {end['why']}"
 
 
 def _state(server: Server) -> tuple[str, str]:
@@ -286,6 +301,28 @@ def _server(spawner: Any, site: Site | None, now: float) -> Server:
         last_end=getattr(spawner, "last_end", None) or (orm.state or {}).get("last_end"),
         again=bool(orm.user_options),
     )
+
+
+def last_end(user: Any, name: str) -> str:
+    """Return how a server's last session ended, for the page that stands in the server's place.
+
+    Parameters
+    ----------
+    user
+        JupyterHub's user, whose server it is.
+    name
+        Of the server.
+    """
+    orm = user.orm_user.orm_spawners.get(name)
+    if orm is None:
+        return ""
+    server = _server(user.spawners.get(name) or orm, None, time.time())
+    return "" if server.ready or server.pending else ended(server.title, server.last_end)
+
+
+def ends_for_pages(_user: Any) -> Callable[[Any, str], str]:
+    """Return :func:`last_end` for a template: of whose server the page itself says."""
+    return last_end
 
 
 def for_pages(user: Any) -> Callable[[], list[Card]]:

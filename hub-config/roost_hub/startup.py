@@ -23,7 +23,10 @@ from sqlalchemy.engine import make_url
 from tornado.httpclient import HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from roost_hub.proxy_routes import keep_routes
 from roost_hub.spawn_clicks import take_clicks
+from roost_hub.stops import take_stops
+from roost_hub.streams import take_progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +55,10 @@ def schedule(site_file: str | Path) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
-    task = loop.create_task(_begin_when_up(Path(site_file)), name="roost-startup")
+    _keep(loop.create_task(_begin_when_up(Path(site_file)), name="roost-startup"))
+
+
+def _keep(task: asyncio.Task[None]) -> None:
     _tasks.add(task)  # the loop itself keeps weak references only
     task.add_done_callback(_tasks.discard)
 
@@ -65,6 +71,7 @@ async def _begin_when_up(site_file: Path) -> None:
         await begin(app, site_file)
     except Exception:
         app.log.exception("Roost could not take up what an earlier hub has left")
+    _keep(asyncio.create_task(keep_routes(app), name="roost-proxy-routes"))
     _settle()
 
 
@@ -97,6 +104,8 @@ async def begin(app: Any, site_file: Path) -> Engine:
     engine.follow()
     take_clicks(app)
     keep_private(app.db_url, app.log)
+    take_progress(app)
+    take_stops(app)
     gauges.engine = app.tornado_application.settings[ENGINE] = engine
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):

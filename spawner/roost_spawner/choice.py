@@ -9,14 +9,17 @@ from weakref import WeakKeyDictionary
 
 from roost_spawner import sharing
 from roost_spawner.capacity import with_problem
+from roost_spawner.errors import RoostError
 from roost_spawner.form import render_form
 from roost_spawner.offers import Offer, offers
-from roost_spawner.options import visible
-from roost_spawner.starts import ledger
+from roost_spawner.options import resolve, visible
+from roost_spawner.overflow import full
+from roost_spawner.starts import NOTICEABLE, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from roost_spawner.record import Record
     from roost_spawner.spawner import RoostSpawner
 
 FIRST_LOOK = 0.3
@@ -53,6 +56,38 @@ async def offered(spawner: RoostSpawner, patience: float = 0.0) -> list[Offer]:
         expected=ledger.expected_wait,
         now=time.time(),
     )
+
+
+def usual(spawner: RoostSpawner, record: Record, now: float) -> float | None:
+    """Return the seconds that starts like this one took lately; None if nobody knows.
+
+    As the profile's card says it: of one that has to wait, what those took that had to.
+
+    Parameters
+    ----------
+    spawner
+        The server's.
+    record
+        The session that starts.
+    now
+        Seconds since the epoch.
+    """
+    queued = record.queued_at or now
+    waits = (record.began_at or now) - queued >= NOTICEABLE
+    if not waits and not record.began_at:
+        waits = bool(_full(spawner, record, now))
+    return ledger.expected_wait(record.profile) if waits else ledger.expected(record.profile)
+
+
+def _full(spawner: RoostSpawner, record: Record, now: float) -> str:
+    site = spawner.engine.site
+    options = {**spawner.user_options, "profile": record.profile}
+    try:
+        wanted = resolve(site, spawner.groups(), options, spawner.defaults()).resources
+        sample = spawner.engine.capacity(record.cluster).glance()
+    except RoostError:  # the site file has changed since
+        return ""
+    return full(sample, wanted, max_age=2 * site.watch.capacity, now=now)
 
 
 async def show_form(spawner: RoostSpawner) -> str:

@@ -18,7 +18,7 @@ from jupyterhub.utils import fmt_ip_url, url_path_join
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
-from roost_spawner import bookkeeping, choice, handoff, launch, sharing
+from roost_spawner import bookkeeping, choice, handoff, last_end, launch, sharing
 from roost_spawner.attempts import Attempts
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens, withheld
@@ -30,7 +30,7 @@ from roost_spawner.record import Record, SessionState
 from roost_spawner.sessions import Session, registry
 from roost_spawner.site.units import show_duration
 from roost_spawner.start_failed import StartFailed
-from roost_spawner.starts import GivenUp, ledger
+from roost_spawner.starts import GivenUp
 from roost_spawner.status import times_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     _waiting: Session | None = None
     """A session whose job waits in the queue since before the hub was restarted."""
     _last: dict[str, Any] | None = None
+    stopped_by = ""
+    """Who has asked for its end, if that is not its owner: a sentence."""
 
     @default("options_form")
     def _options_form_default(self) -> Any:
@@ -141,7 +143,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     @property
     def last_end(self) -> dict[str, Any] | None:
-        """How the session before ended that nobody stopped: ``why``, ``cause``, ``at``."""
+        """How the session before ended that its owner did not stop (``last_end``)."""
         return self._last
 
     async def view(self, session: Session) -> JobView | None:
@@ -232,7 +234,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                 return await self._address(await Attempts(self).come_up())
         except TimeoutError:
             if timer.expired():
-                raise self._too_late() from None
+                raise self._not_started(self._too_late()) from None
+            raise
+        except StartFailed as failed:
+            self._not_started(failed)
             raise
 
     def take(self, session: Session) -> None:
@@ -250,7 +255,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
 
     def forget_end(self) -> None:
         """Say no more how the session before ended."""
-        self._last = None
+        self._last, self.stopped_by = None, ""
 
     async def _address(self, session: Session) -> tuple[str, int]:
         await launch.locate(self.engine, session)
@@ -259,6 +264,12 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session.update(state=SessionState.RUNNING)
         self.port = session.record.port
         return session.record.node, session.record.port
+
+    def _not_started(self, failed: StartFailed) -> StartFailed:
+        """Keep in mind why a start has failed, unless it was stopped."""
+        if self._session is None or not self._session.stopping:
+            self._last = last_end.failed(self._session, failed.sentence, time.time())
+        return failed
 
     def _too_late(self) -> StartFailed:
         """Return why a start is given up that is not ready in time: how it stands by then."""
@@ -347,6 +358,8 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session = self._session
         if session is None:
             return
+        if self.stopped_by and not session.record.over:
+            self._last = last_end.stopped(session, self.stopped_by, time.time())
         session.stopping = True
         session.wake()
         if not session.record.over:
@@ -374,15 +387,15 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         session.notice = asyncio.ensure_future(self.poll_and_notify())
 
     def _remember(self, session: Session) -> None:
-        record = session.record
-        self._last = {"id": record.id, "why": record.why, "cause": record.cause, "at": time.time()}
+        self._last = last_end.ended(session.record, time.time())
 
     async def _see_off(self, session: Session) -> None:
         await see_off(self.engine, session, self.log)
         # JupyterHub lets go of a spawner whose server has stopped, and may have made another.
         heir: RoostSpawner = self.user.spawners.get(self.name, self)
-        if heir._last is not None and heir._last["id"] == session.record.id:
+        if last_end.is_the_schedulers(heir._last, session):
             heir._remember(session)  # by now the scheduler has said it better
+        self.log.info("%s", last_end.log_line(session, heir._last))
         if session is not self._session:
             registry.discard(session)
             heir.keep()
@@ -400,7 +413,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
                     "progress": percent,
                     "message": message,
                     "times": times_of(session.record),
-                    "usual": ledger.expected(session.record.profile),
+                    "usual": choice.usual(self, session.record, time.time()),
                     "now": time.time(),
                 }
                 told += 1

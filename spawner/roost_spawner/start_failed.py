@@ -56,6 +56,7 @@ class StartFailed(SpawnException):  # type: ignore[misc]  # JupyterHub ships no 
             status_code=status,
             log_message=f"{sentence} [{detail}]" if detail else sentence,
         )
+        self.sentence = sentence
         # What JupyterHub's pages and progress stream show instead of the exception's name.
         self.jupyterhub_message = f"{sentence}\n{tail}" if tail else sentence
         self.jupyterhub_html_message = html.escape(sentence)

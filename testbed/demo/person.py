@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+PROXYS_WORD = 'content="roost proxy"'
+"""Stands on the page that the proxy shows where neither hub nor server answers."""
+_PATIENCE, _PAUSE = 3.0, 0.2
+"""Seconds for which the proxy is asked again, as its page does it in a browser."""
+
 
 class Refused(Exception):
     """A page said no; the message is what it said."""
@@ -79,6 +86,21 @@ class _Form(HTMLParser):
             self.text.append(data.strip())
 
 
+async def ask_again(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send a request, and again for a while if the proxy alone answers it (an aiohttp middleware).
+
+    A request that nobody has taken changes nothing, whatever its method.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        response = await handler(request)
+        if response.status != 503 or time.monotonic() > until:
+            return response
+        if PROXYS_WORD not in await response.text():
+            return response
+        await asyncio.sleep(_PAUSE)
+
+
 class Person:
     """One user with a cookie jar.
 
@@ -106,6 +128,7 @@ class Person:
             ),
             cookie_jar=aiohttp.CookieJar(unsafe=True),  # some hubs are known by address only
             timeout=aiohttp.ClientTimeout(total=60),
+            middlewares=[ask_again],
         )
 
     async def __aenter__(self) -> Self:

@@ -8,6 +8,7 @@ import time
 import pytest
 from playwright.async_api import expect
 
+from tests.support.ground import HTCONDOR
 from tests.support.guest import until
 
 pytestmark = pytest.mark.browser
@@ -74,6 +75,28 @@ async def test_an_eviction_shows_in_a_jupyterlab_that_was_opened_before_the_hub_
     evict()
     notice = desk.get_by_text("The batch system is stopping this job").first
     await expect(notice).to_be_visible(timeout=15_000)
+
+
+async def test_why_a_session_ended_is_told_in_jupyterlab_and_after_a_reload_and_nothing_untrue(
+    desk, ground, shot, testbed
+):
+    (job,) = [job for job in await ground.jobs(HTCONDOR) if job.alive]
+    await ground.run("ap", "condor_rm", job.id)
+    says = "Your session has ended: An admin (condor) has removed the job."
+    await expect(desk.get_by_text(says).first).to_be_visible(timeout=60_000)
+    # One notification: the end has taken the place of what was announced.
+    await expect(desk.get_by_text("needed for other work")).to_have_count(0)
+    await shot(desk, "10-ended")
+    # JupyterLab's own words, once it has noticed by itself, offer no restart.
+    await expect(desk.get_by_text("Server Connection Error")).to_be_visible(timeout=60_000)
+    await expect(desk.get_by_text("Would you like to restart it?")).to_have_count(0)
+    await desk.reload()
+    last = desk.locator("#roost-last")
+    await expect(last).to_have_text(
+        "Your server has ended: An admin (condor) has removed the job.", timeout=30_000
+    )
+    await shot(desk, "10-not-running")
+    assert f"job {job.id} of pool" in ground.hub_log()
 
 
 async def test_what_was_typed_before_an_eviction_is_saved(desk, ground, evict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -16,17 +17,36 @@ pytestmark = pytest.mark.pool
 BOTH = (HTCONDOR, SLURM)
 
 
-async def test_the_hub_killed_finds_every_session_in_every_state(ground, fleet):
+async def test_the_hub_killed_finds_every_session_and_cuts_nobodys_connection(ground, fleet):
     await fleet.into_every_state(*BOTH)
-    await ground.kill_hub()
-    for kind in BOTH:
-        # The proxy is a process of its own: who works does not notice.
-        await fleet.guest(kind, "running").execute("print(held)")
-    await ground.start("hub")
-    # A hub with all of it in mind is killed again, at once.
-    await ground.kill_hub()
-    await ground.start("hub")
+    running = [fleet.guest(kind, "running") for kind in BOTH]
+    async with contextlib.AsyncExitStack() as stack:
+        notebooks = [await stack.enter_async_context(one.open_notebook()) for one in running]
+        await ground.kill_hub()
+        for guest, run in zip(running, notebooks, strict=True):
+            # The proxy is a service of its own: who works does not notice, and a page loads anew.
+            assert await run("print(held)") == "what took an hour"
+            assert await guest.person.enter(guest.server) == 200
+        await ground.start("hub")
+        # A hub with all of it in mind is killed again, at once.
+        await ground.kill_hub()
+        await ground.start("hub")
+        for guest, run in zip(running, notebooks, strict=True):
+            assert await run("print(held)") == "what took an hour"
+            assert await guest.person.enter(guest.server) == 200
     await fleet.come_through(*BOTH, clicked=False)
+    await fleet.end()
+
+
+async def test_a_proxy_that_starts_anew_is_told_where_the_sessions_are(ground, fleet):
+    guests = [await fleet.guest(kind, "proxied").click() for kind in BOTH]
+    for guest in guests:
+        await guest.ready()
+        await guest.remember()
+    await ground.stop("proxy")
+    await ground.start("proxy")
+    for guest in guests:
+        await guest.unharmed()
     await fleet.end()
 
 

@@ -52,7 +52,7 @@ def test_the_shipped_configuration_runs(monkeypatch, tmp_path):
     etc = tmp_path / "etc"
     etc.mkdir()
     (etc / "site.yaml").write_text(SHIPPED.read_text())
-    for name in ("iam-client-secret", "crypt-key", "vault-key"):
+    for name in ("iam-client-secret", "crypt-key", "vault-key", "proxy-token"):
         (etc / name).write_text(f"the {name}\n")
     monkeypatch.setenv("ROOST_ETC", str(etc))
     monkeypatch.setenv("ROOST_STATE", str(tmp_path))
@@ -67,5 +67,7 @@ def test_the_shipped_configuration_runs(monkeypatch, tmp_path):
     assert c.JupyterHub.spawner_class == "roost"
     assert c.IAMOAuthenticator.client_secret == "the iam-client-secret"
     assert c.JupyterHub.hub_bind_url.startswith("https://127.0.0.1:")
+    assert c.ConfigurableHTTPProxy.should_start is False
+    assert c.ConfigurableHTTPProxy.auth_token == "the proxy-token"
     scopes = c.JupyterHub.load_roles[0]["scopes"]
     assert not any("admin" in scope for scope in scopes)

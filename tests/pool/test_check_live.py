@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -10,6 +11,8 @@ import yaml
 from testbed import lifecycle
 from testbed.services.hub import ETC, HOME
 from testbed.steps import Printer
+from tests.support.ground import Ground
+from tests.support.guest import until
 
 pytestmark = pytest.mark.pool
 
@@ -157,3 +160,46 @@ def test_a_configuration_that_does_not_load_is_a_sentence(check):
     status, said = check(config="/etc/roost/none.py")
     assert status == 1
     assert "cannot be read: No such file or directory" in said
+
+
+async def test_a_pool_that_gives_no_slot_away_is_said_to_start_nothing(check, testbed, alice):
+    ground = Ground(testbed)
+    said: list[str] = []
+
+    async def card():
+        _, told = await alice.api("GET", "roost/v1/profiles")
+        return next(one for one in told["profiles"] if one["name"] == "interactive")
+
+    async def never():
+        return "negotiator for notebooks is not there" in str(await card())
+
+    async def listen():
+        async for event in alice.progress():
+            said[len(said) :] = [event.get("message", "")]
+
+    async def told():
+        return any("negotiator for notebooks is not there" in line for line in said)
+
+    await ground.stop("negotiator-nb")
+    try:
+        await until(never, "the card says so", 60)
+        assert "Starts now" not in str(await card())
+        await alice.click({"profile": "interactive"})
+        page = asyncio.create_task(listen())
+        await until(told, f"the pending page says so: {said}", 60)
+        assert not any("Yours is the next" in line for line in said)
+        status, rows = await asyncio.to_thread(check)
+        assert status == 1
+        assert "negotiator for notebooks is not there" in bad(rows)["profile interactive"]
+    finally:
+        await ground.start("negotiator-nb")
+    await asyncio.wait_for(page, 60)
+    assert (await alice.api("GET", "users/alice"))[1]["servers"][""]["ready"]
+    # The access point is another daemon: what the collector shows as free does not start without.
+    async with ground.away("schedd"):
+
+        async def away():
+            return "does not answer" in str(await card())
+
+        await until(away, "the card says that the access point is away", 90)
+        assert "Starts now" not in str(await card())

@@ -136,3 +136,12 @@ async def test_a_notebook_takes_the_hubs_and_the_proxys_calls_and_nobody_elses(
         ["sh", "-c", f"cat {about['KEYFILE']} 2>/dev/null"], user="alice", check=False
     )
     assert gone.stdout == ""
+
+
+@pytest.mark.parametrize(("host", "program"), [("hub", "/opt/roost"), ("ctl", "/opt/broker")])
+def test_a_connection_that_breaks_does_not_end_the_others_under_the_pythons_that_are_shipped(
+    testbed, host, program
+):
+    script = "/srv/roost/tests/support/broken_pipe.py"
+    done = testbed.hosts[host].run([f"{program}/bin/python", script, "contained"])
+    assert done.stdout.strip() == "SSLWantReadError"

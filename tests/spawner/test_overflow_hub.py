@@ -201,7 +201,8 @@ async def test_where_every_cluster_refuses_the_start_fails_with_what_the_chosen_
     assert await over.settled() is None
     assert "The pool takes nobody." in (await over.progress())[-1]["message"]
     await gone(over, "pool", "gpus")
-    assert over.spawner().get_state() == {}
+    (last,) = over.spawner().get_state().values()
+    assert (last["failed"], last["why"]) == (True, "The pool takes nobody.")
 
 
 async def test_a_profile_that_describes_no_job_fails_and_is_not_hidden_by_another(over):

@@ -85,7 +85,9 @@ async def test_a_refused_submit_is_told_and_leaves_nothing(hub):
     events = await hub.progress()
     assert events[-1]["failed"]
     assert "no more than 20 sessions" in events[-1]["message"]
-    assert hub.spawner().get_state() == {}
+    (last,) = hub.spawner().get_state().values()
+    assert last["failed"]
+    assert last["why"] == "The pool takes no more than 20 sessions of one user."
 
 
 async def test_a_start_that_is_not_ready_in_time_is_told_with_how_it_stood(hub):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -14,9 +15,11 @@ from testbed.demo.person import Person, Refused
 from tests.support.ground import PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.support.ground import Ground
+
+    Notebook = Callable[[str], Awaitable[str]]
 
 _AWAY = (aiohttp.ClientError, TimeoutError, OSError, Refused, ValueError)
 PATIENCE = 150.0
@@ -215,13 +218,19 @@ class Guest:
         assert await self.execute("held = 'what took an hour'; print(held)") == "what took an hour"
         return self
 
-    async def execute(self, cell: str, limit: float = 60) -> str:
-        """Run a cell in the kernel that was started."""
+    @contextlib.asynccontextmanager
+    async def open_notebook(self) -> AsyncIterator[Notebook]:
+        """Have the WebSocket to the kernel open, as a notebook in JupyterLab has."""
         base = self.person.server_url(self.server)
         headers = self.person._xsrf(base) | {"Origin": self.person.hub.rstrip("/")}
         url = base + f"api/kernels/{self.kernel}/channels"
         async with self.person._http.ws_connect(url, headers=headers) as socket:
-            return await asyncio.wait_for(self.person._execute(socket, cell), limit)
+            yield partial(self.person._execute, socket)
+
+    async def execute(self, cell: str, limit: float = 60) -> str:
+        """Run a cell in the kernel that was started."""
+        async with self.open_notebook() as run:
+            return await asyncio.wait_for(run(cell), limit)
 
     async def unharmed(self) -> Guest:
         """Assert that it is the same job, the same server and the same kernel as before."""

@@ -31,6 +31,7 @@ load_subconfig("{hub.SOURCE}/hub-config/jupyterhub_config.py")
 c = get_config()
 c.JupyterHub.hub_bind_url = "https://127.0.0.1:8082"
 c.ConfigurableHTTPProxy.api_url = "https://127.0.0.1:8002"
+c.ConfigurableHTTPProxy.should_start = True
 """
 
 
@@ -65,16 +66,7 @@ class SecondHub(Ground):
             ["/opt/roost/bin/jupyterhub", "--config", f"{ETC}/hub.py"],
             user="roost",
             cwd=STATE,
-            env={
-                "HOME": hub.HOME,
-                "PATH": "/opt/roost/bin:/opt/npm/node_modules/.bin:/usr/bin:/bin",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "ROOST_ETC": ETC,
-                "ROOST_STATE": STATE,
-                "ROOST_PORT": str(PORT),
-                "ROOST_IAM_ISSUER": self.site.issuer,
-                "ROOST_IAM_CLIENT_ID": "roost-hub",
-            },
+            env=hub.environment(self.site, etc=ETC, state=STATE, port=PORT),
         )
 
         async def answers() -> bool:

@@ -146,7 +146,10 @@ def hub_config(site_file, shepherd, build):
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]
     c.JupyterHub.services = [{"name": "test", "api_token": TEST_TOKEN, "admin": True}]
     c.JupyterHub.cleanup_servers = False
-    c.JupyterHub.template_vars = {"roost_servers": servers.for_pages}
+    c.JupyterHub.template_vars = {
+        "roost_servers": servers.for_pages,
+        "roost_last_end": servers.ends_for_pages,
+    }
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.extra_handlers = [*HANDLERS, *health_api.HANDLERS, *admin.HANDLERS]
     return c

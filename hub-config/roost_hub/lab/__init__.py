@@ -20,7 +20,11 @@ _SOURCE = Path(__file__).with_name("extension")
 def lab_files() -> dict[str, str]:
     """Return the files by path below the agent's own directory."""
     settings = {"@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": AUTOSAVE}}
+    # It offers to restart any server that does not answer, though its job may run on.  Without it
+    # JupyterLab says that the connection is lost.
+    page = {"disabledExtensions": {"@jupyterlab/hub-extension:connectionlost": True}}
     found = {
+        f"{FOLDER}/labconfig/page_config.json": json.dumps(page),
         # jupyterlab-server's manual, "LabConfig": defaults that a user's own settings overrule.
         f"{FOLDER}/labconfig/default_setting_overrides.json": json.dumps(settings),
     }

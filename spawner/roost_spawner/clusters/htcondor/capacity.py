@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import Capacity, Pool, Room, SlotClass, Use
+from roost_spawner.clusters.htcondor import negotiators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ PROJECTION = (
     "PartitionableSlot",
     "CondorLoadAvg",
     "DetectedCpus",
+    negotiators.SERVED_BY,
 )
 _PART = re.compile(r"_\d+(?=@)")
 """What the name of a slot has more than that of the partitionable one that it was cut from."""
@@ -43,7 +45,9 @@ _MOST = 1e9
 _AWAY = frozenset({"Owner", "Drained", "Shutdown", "Delete"})
 
 
-def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
+def capacity(
+    slots: Sequence[Ad], ends: Mapping[str, float], there: Sequence[Ad] | None = None
+) -> Capacity:
     """Return the slots for notebooks, and the cores of the ordinary slots.
 
     Parameters
@@ -52,6 +56,8 @@ def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
         Ads of :data:`PROJECTION`.
     ends
         When jobs that are known must have ended by their walltime, by the slot's name.
+    there
+        Ads of the pool's negotiators; None if nobody tells.
     """
     # A node says what it likes: a slot without these is none.
     slots = [slot for slot in slots if _text(slot, "Name") and _text(slot, "State")]
@@ -60,9 +66,10 @@ def capacity(slots: Sequence[Ad], ends: Mapping[str, float]) -> Capacity:
     return Capacity(
         {
             SlotClass.RESERVED: replace(
-                _pool(reserved, ends, "slots", "slots for notebooks"), use=_use(reserved)
+                _pool(reserved, ends, "slots", "slots for notebooks", there),
+                use=_use(reserved),
             ),
-            SlotClass.ORDINARY: _pool(ordinary, ends, "cores", "ordinary slots"),
+            SlotClass.ORDINARY: _pool(ordinary, ends, "cores", "ordinary slots", there),
         },
         by="slot",
     )
@@ -78,7 +85,13 @@ def _number(slot: Ad, name: str) -> float:
     return min(max(value, 0.0), _MOST) if isinstance(value, (int, float)) else 0.0
 
 
-def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) -> Pool:
+def _pool(
+    slots: Sequence[Ad],
+    ends: Mapping[str, float],
+    unit: str,
+    kind: str,
+    there: Sequence[Ad] | None,
+) -> Pool:
     up = [slot for slot in slots if not _away(slot)]
     free = [slot for slot in up if slot.get("PartitionableSlot") or slot["State"] == "Unclaimed"]
     every, rooms, left = _rooms(slots, "TotalSlot"), _rooms(up, "TotalSlot"), _rooms(free, "")
@@ -97,7 +110,7 @@ def _pool(slots: Sequence[Ad], ends: Mapping[str, float], unit: str, kind: str) 
         rooms=rooms,
         free_rooms=left,
         next_end_at=min(ending, default=None),
-        problem="" if up else _problem(slots, kind),
+        problem=negotiators.missing(slots, there) if up else _problem(slots, kind),
     )
 
 

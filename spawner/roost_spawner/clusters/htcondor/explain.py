@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.htcondor import negotiators
 from roost_spawner.site.units import show_memory
 
 if TYPE_CHECKING:
@@ -21,8 +22,14 @@ JOB_PROJECTION = (
     "RequestGPUs",
     "ConcurrencyLimits",
     "LastRejMatchReason",
+    "LastRejMatchTime",
+    "QDate",
+    "ServerTime",
 )
-SLOT_PROJECTION = ("Name", "State", "Cpus", "Memory", "GPUs")
+SLOT_PROJECTION = ("Name", "State", "Cpus", "Memory", "GPUs", negotiators.SERVED_BY)
+_UNHEARD = 30
+"""Seconds after which a job that a free slot fits has been passed over: negotiators look for places
+for notebooks every second."""
 
 # Parts of LastRejMatchReason, as the negotiator writes them (HTCondor manual, appendix "Job
 # ClassAd Attributes").
@@ -45,10 +52,13 @@ class Explanation:
         Ads of the notebooks that wait.
     slots
         Ads of the reserved slots.
+    negotiators
+        Ads of the pool's negotiators; None if nobody tells.
     """
 
     waiting: Sequence[Mapping[str, Any]]
     slots: Sequence[Mapping[str, Any]]
+    negotiators: Sequence[Mapping[str, Any]] | None = None
 
     def of(self, job_id: JobId) -> list[str]:
         """Return the reasons of one job, the weightiest first; none for one that does not wait."""
@@ -60,6 +70,10 @@ class Explanation:
         fitting = [slot for slot in self.slots if _fits(slot, mine)]
         if not fitting:
             return [self._too_large(mine)]
+        if gone := negotiators.missing(self.slots, self.negotiators):
+            return [gone]
+        if _passed_over(fitting, mine):
+            return ["There is room, but the pool looks for no place for this notebook."]
         found = [_rejection(mine), _occupancy(fitting, len(self.slots)), self._position(mine)]
         return [sentence for sentence in found if sentence]
 
@@ -107,6 +121,13 @@ def _rejection(mine: Mapping[str, Any]) -> str:
     if not isinstance(said, str):
         return ""
     return next((words for part, words in _REJECTIONS if part.lower() in said.lower()), "")
+
+
+def _passed_over(fitting: Sequence[Mapping[str, Any]], mine: Mapping[str, Any]) -> bool:
+    """Whether a free slot fits, and no negotiator has considered the job for a while."""
+    heard = max(_number(mine, "QDate"), _number(mine, "LastRejMatchTime"))
+    free = any(slot.get("State") == "Unclaimed" for slot in fitting)
+    return free and bool(heard) and _number(mine, "ServerTime") > heard + _UNHEARD
 
 
 def _occupancy(fitting: Sequence[Mapping[str, Any]], total: int) -> str:

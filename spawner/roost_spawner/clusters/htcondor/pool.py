@@ -9,12 +9,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from roost_spawner.clusters.base import JobState, Judgement
-from roost_spawner.clusters.htcondor import capacity, commands, explain, states, submit
+from roost_spawner.clusters.htcondor import (
+    capacity,
+    commands,
+    explain,
+    negotiators,
+    states,
+    submit,
+)
 from roost_spawner.clusters.htcondor.ads import UNREADABLE
 from roost_spawner.clusters.htcondor.channel import CallFailed, Channel
 from roost_spawner.clusters.htcondor.explain import Explanation
 from roost_spawner.clusters.htcondor.failures import connection_failed, failure
 from roost_spawner.errors import (
+    ClusterError,
     ClusterRefused,
     ClusterUnreachable,
     NoJob,
@@ -39,8 +47,10 @@ _EXPLAINED_FOR = 15.0
 """Seconds for which one look at queue and slots serves everybody who waits."""
 _TOLD_KEPT = 1000
 """Jobs with odd ads of which the log has said so."""
-_LOOKS_AROUND = 2
-"""Questions that such a look takes: of the schedd, and of the collector."""
+_LOOKS_AROUND = 3
+"""Questions that such a look takes: of the schedd, and two of the collector."""
+_NEGOTIATORS_FOR = 10.0
+"""Seconds for which it is known which negotiators there are."""
 # What JobAction.Remove answers for one job (condor_utils, action_result_t).
 _PERMISSION_DENIED = "TotalPermissionDenied"
 _DONE = ("TotalSuccess", "TotalNotFound", "TotalAlreadyDone")
@@ -105,6 +115,7 @@ class HTCondorPool:
         self._views: dict[JobId, JobView] = {}
         self._told: dict[JobId, None] = {}
         self._explained: tuple[float, Awaitable[Explanation]] | None = None
+        self._negotiators: tuple[float, Sequence[Mapping[str, Any]] | None] | None = None
         self._channel = Channel(
             {
                 "collector": collector,
@@ -233,12 +244,29 @@ class HTCondorPool:
             constraint="RoostSlot =?= true",
             projection=list(explain.SLOT_PROJECTION),
         )
-        return Explanation(waiting, slots)
+        return Explanation(waiting, slots, await self._who_negotiates())
+
+    async def _who_negotiates(self) -> Sequence[Mapping[str, Any]] | None:
+        """Return the ads of the pool's negotiators; None if the collector does not tell."""
+        now = time.monotonic()
+        if self._negotiators is None or now > self._negotiators[0] + _NEGOTIATORS_FOR:
+            try:
+                ads = await self._watcher_call(
+                    _SLOTS,
+                    "negotiators",
+                    constraint=negotiators.CONSTRAINT,
+                    projection=list(negotiators.PROJECTION),
+                )
+            except ClusterError as error:  # what else is known is told all the same
+                self._log.info("The negotiators of %s are not known: %s", self.name, error)
+                ads = None
+            self._negotiators = (now, ads)
+        return self._negotiators[1]
 
     async def capacity(self) -> Capacity:
         """Return the slots for notebooks, and the cores of the ordinary slots.
 
-        In one question to the collector.  When something becomes free is what the last listing of
+        In two questions to the collector.  When something becomes free is what the last listing of
         the hub's own jobs says; nothing, if one of them waits, which would take it.
         """
         slots = await self._watcher_call(
@@ -251,7 +279,7 @@ class HTCondorPool:
         ends = {job.slot: job.ends_at for job in jobs if job.slot and job.ends_at}
         if any(job.state is JobState.QUEUED for job in jobs):
             ends = {}
-        return capacity.capacity(slots, ends)
+        return capacity.capacity(slots, ends, await self._who_negotiates())
 
     async def judge(
         self,

@@ -150,6 +150,15 @@ def _slots(settings: Message, call: Message) -> Any:
     return _pool.read(ask, call["constraint"], call["projection"])
 
 
+def _negotiators(settings: Message, call: Message) -> Any:
+    collector = htcondor2.Collector(settings["collector"])
+
+    def ask(constraint: str, projection: list[str]) -> list[Any]:
+        return list(collector.query(htcondor2.AdType.Negotiator, constraint, projection))
+
+    return Reader("Name").read(ask, call["constraint"], call["projection"])
+
+
 def _submit(_settings: Message, call: Message) -> Any:
     result = _schedd(call).submit(htcondor2.Submit(call["description"]), count=1)
     return f"{result.cluster()}.0"
@@ -184,6 +193,7 @@ _CALLS = {
     "history": _history,
     "nothing": _nothing,
     "slots": _slots,
+    "negotiators": _negotiators,
     "submit": _submit,
     "remove": _remove,
     "unparsed": _unparsed,

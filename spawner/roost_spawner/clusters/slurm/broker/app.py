@@ -22,6 +22,7 @@ from roost_spawner.clusters.slurm.broker.errors import ConfigError
 from roost_spawner.clusters.slurm.broker.handlers import MAX_BODY, application
 from roost_spawner.clusters.slurm.broker.service import Broker
 from roost_spawner.clusters.slurm.broker.slurmrest import SlurmRest
+from roost_spawner.ssl_errors import contain_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.debug else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    contain_errors()
     try:
         config = settings.load(options.config)
         if options.check:
