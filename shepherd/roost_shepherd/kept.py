@@ -31,6 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _SOON = 2.0  # seconds after which a write that goes on counts as late
+_SPILL_SOON = 1.0  # seconds that a file is waited for
 _PAUSES = (0.2, 0.5, 1.0)  # seconds between tries; the last one again and again
 _LAST_TRIES = 8.0  # seconds of them at the end, where nothing could be spilled
 
@@ -41,6 +42,7 @@ class _Kept:
     told: asyncio.Future[bool]
     """Whether the token may be handed out, known when it is written or that is late."""
     spilled: bool = False
+    spilling: asyncio.Task[None] | None = None
     late: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -168,6 +170,8 @@ class KeptAnswers:
         if kept.late:
             self._log.warning("The answer for %s is in the vault now", owner)
             metrics.kept_answers.set(sum(other.late for other in self._all.values()))
+        if kept.spilling is not None:
+            await kept.spilling
         if kept.spilled:
             await self._in_file_thread(self._spill.drop, kept.answered)
 
@@ -209,11 +213,14 @@ class KeptAnswers:
         return False
 
     async def _note_late(self, kept: _Kept, why: str) -> None:
-        if not kept.spilled:
-            kept.spilled = await self._in_file_thread(self._spill.keep, kept.answered)
+        if not kept.spilled and (kept.spilling is None or kept.spilling.done()):
+            kept.spilling = asyncio.create_task(self._spilled(kept))
         if kept.late:
             return
         kept.late = True
+        if kept.spilling is not None:
+            # A disk that hangs keeps nobody from the token, nor the next try from its turn.
+            await asyncio.wait([kept.spilling], timeout=_SPILL_SOON)
         metrics.kept_answers.set(sum(other.late for other in self._all.values()))
         self._log.warning(
             "Could not write a renewal of %s yet, it is kept in memory%s: %s",
@@ -223,6 +230,9 @@ class KeptAnswers:
         )
         if not kept.told.done():
             kept.told.set_result(True)
+
+    async def _spilled(self, kept: _Kept) -> None:
+        kept.spilled = await self._in_file_thread(self._spill.keep, kept.answered)
 
     async def _in_file_thread(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs

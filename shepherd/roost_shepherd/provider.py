@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from roost_shepherd.http import Answer
 
 
+_TEXT = re.compile(r"[\x20-\x7e]+")  # RFC 6749, appendix A: VSCHAR
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # appendix A.4
 _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TYPE = "urn:ietf:params:oauth:token-type:access_token"
 
@@ -72,7 +74,7 @@ class TokenAnswer:
             If it is not a token answer; nothing of it is repeated in the error.
         """
         access_token = body.get("access_token")
-        if not isinstance(access_token, str) or not access_token:
+        if not isinstance(access_token, str) or not _TEXT.fullmatch(access_token):
             raise _malformed("no access_token")
         if str(body.get("token_type", "Bearer")).lower() != "bearer":
             raise _malformed("a token_type other than Bearer")
@@ -80,7 +82,10 @@ class TokenAnswer:
         return cls(
             access_token=access_token,
             expires_at=_expires_at(body.get("expires_in"), access_token, now),
-            scopes=frozenset(scope.split() if isinstance(scope, str) else requested),
+            # What is no scope could not be written into every database (RFC 6749, section 3.3).
+            scopes=frozenset(
+                filter(_SCOPE.fullmatch, scope.split()) if isinstance(scope, str) else requested
+            ),
             refresh_token=_text(body.get("refresh_token")),
             id_token=_text(body.get("id_token")),
             issued_at=now,
@@ -363,7 +368,7 @@ def _expires_at(expires_in: object, access_token: str, now: float) -> float:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and _TEXT.fullmatch(value) else None
 
 
 def _malformed(what: str) -> ProviderBusy:

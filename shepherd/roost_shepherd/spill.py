@@ -61,6 +61,7 @@ class Spill:
         self._folder = folder
         self._cipher = cipher
         self._log = log
+        self._told: set[str] = set()
 
     def keep(self, answered: Answered) -> bool:
         """Write an answer down, whole or not at all; ``False`` if there is no place for it."""
@@ -82,13 +83,11 @@ class Spill:
         except OSError as error:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
-            self._log.warning(
-                "Cannot keep an answer for %s in %s: %s",
-                answered.grant.owner,
-                self._folder,
-                error.strerror,
+            self._tell_once(
+                f"Cannot keep answers in {self._folder}, but in memory: {error.strerror}"
             )
             return False
+        self._told.clear()
         return True
 
     def drop(self, answered: Answered) -> None:
@@ -106,6 +105,12 @@ class Spill:
         except OSError:
             return []
         return [answered for path in paths if (answered := self._read(path)) is not None]
+
+    def _tell_once(self, words: str) -> None:
+        """Say it in the log until there is something new: it is tried every second."""
+        if words not in self._told:
+            self._told.add(words)
+            self._log.warning("%s", words)
 
     def _path(self, owner: str) -> Path:
         return self._folder / f"{hashlib.sha256(owner.encode()).hexdigest()[:32]}{_SUFFIX}"

@@ -385,3 +385,26 @@ async def test_an_answer_outlives_a_database_that_cannot_be_written_for_a_moment
     assert len(double.refreshes) == 1
     await take(shepherd, audience=BROKER)
     assert double.grants[0].alive
+
+
+# -- what a provider may write -------------------------------------------------------------------
+
+
+async def test_scopes_that_no_database_takes_cost_nobody_the_grant(
+    shepherd, double, log_in, monkeypatch
+):
+    grant = await log_in(shepherd)
+    real = double.answer
+    odd = "compute.read \x00 a\x00b \ud800 \u2028 \u00e9"
+    monkeypatch.setattr(double, "answer", lambda *args: real(*args) | {"scope": odd})
+    assert (await take(shepherd)).scopes == {"compute.read"}
+    assert grant.alive
+    assert (await shepherd.status("alice")).state is GrantState.LIVE
+
+
+@pytest.mark.parametrize("odd", ["\x00", "a\x00", "\ud800", "\u00e9", "a\nb", ""])
+def test_a_token_that_cannot_be_sent_is_none(odd):
+    with pytest.raises(ProviderBusy, match="no access_token"):
+        TokenAnswer.from_response({"access_token": odd}, now=0)
+    answer = TokenAnswer.from_response({"access_token": "a", "refresh_token": odd}, now=0)
+    assert answer.refresh_token is None
