@@ -17,6 +17,7 @@ from jupyterhub.app import JupyterHub
 from jupyterhub.utils import make_ssl_context, url_path_join
 from roost_spawner.engine import shared_engine
 from roost_spawner.gauges import gauges
+from roost_spawner.origin import Origin
 from roost_spawner.recovery import recover
 from roost_spawner.sessions import registry
 from sqlalchemy.engine import make_url
@@ -98,6 +99,8 @@ async def begin(app: Any, site_file: Path) -> Engine:
     shepherd = app.authenticator.shepherd
     engine = shared_engine(site_file, shepherd, app.log, app.spawner_class.build_cluster)
     found = recover(app.tornado_application.settings, app.db)
+    if hasattr(shepherd, "lineage"):
+        engine.origin = Origin(await shepherd.lineage(), engine.site.hub_url)
     engine.recovered = True
     if hasattr(app.authenticator, "ask_for"):
         engine.on_change.append(lambda site: _ask_for(app.authenticator, site))

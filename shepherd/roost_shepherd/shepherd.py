@@ -243,6 +243,11 @@ class Shepherd(LoggingConfigurable):
         claims = await self._provider.userinfo(token.value)
         return None if claims is None else Told(claims, token.renew_at)
 
+    async def lineage(self) -> bytes:
+        """Return the secret by which a hub with this vault tells its own sessions, 32 bytes."""
+        vault, threads, _ = await self._ready()
+        return await threads.run(vault.lineage)
+
     async def status(self, owner: str) -> GrantStatus:
         """Return how the owner's grant is doing, without asking the provider."""
         vault, threads, renewals = await self._ready()

@@ -11,6 +11,7 @@ from roost_shepherd.errors import ShepherdError
 from roost_spawner import metrics
 from roost_spawner.capacity import CapacityCache
 from roost_spawner.errors import RoostError, SiteError
+from roost_spawner.origin import Origin
 from roost_spawner.reaper import Reaper
 from roost_spawner.sessions import registry
 from roost_spawner.site.changes import unsafe
@@ -101,6 +102,8 @@ class Engine:
         self._capacities: dict[str, CapacityCache] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._warming: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.origin = Origin()
+        """Makes the ids of sessions; with the hub's secret once the hub has started."""
         self.recovered = False
         """Whether every session that the database knows has been taken up."""
 
@@ -155,9 +158,13 @@ class Engine:
                     self.shepherd,
                     lambda: self.recovered,
                     self.log,
+                    self._has_made,
                 ),
             )
         return self._watchers[name]
+
+    def _has_made(self, mark: str) -> bool:
+        return self.origin.made(mark)
 
     def capacity(self, name: str) -> CapacityCache:
         """Return what is known of a cluster's capacity."""

@@ -17,7 +17,7 @@ from roost_spawner.bootstrap import agent_source, bootstrap_code
 from roost_spawner.clusters.base import JobRequest, Launcher
 from roost_spawner.errors import ClusterError, ClusterRefused, NotReached, RoostError
 from roost_spawner.proof import digest
-from roost_spawner.record import Record, SessionState, Wish, new_id
+from roost_spawner.record import Record, SessionState, Wish
 from roost_spawner.sessions import Session, registry
 from roost_spawner.site.units import show_duration, show_memory
 from roost_spawner.starts import GivenUp
@@ -81,7 +81,7 @@ async def prepare(
     ticket = secrets.token_urlsafe(32) if cluster.needs_ticket else None
     wishes = profile.tokens if profile.tokens is not None else site.tokens
     record = Record(
-        id=new_id(),
+        id=engine.origin.new_id(site.hub_id),
         hub_id=site.hub_id,
         cluster=profile.cluster,
         profile=selection.name,

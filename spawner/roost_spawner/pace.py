@@ -25,7 +25,7 @@ class TooOften(web.HTTPError):
     """
 
     def __init__(self, sentence: str, seconds: int) -> None:
-        super().__init__(429, f"{sentence} Please try again in {seconds} s.".replace("%", "%%"))
+        super().__init__(429, f"{sentence} Please try again in {seconds} s.")
         self.headers = {"Retry-After": str(seconds)}  # JupyterHub sends them along
 
 

@@ -2,7 +2,8 @@
 
 A hub that lost its database, or died at a bad moment, leaves such jobs behind.  Jobs of other hubs
 (another ``hub_id``) are not looked at, and a job that only copied a session's mark is nobody's: it
-is neither adopted nor touched.
+is neither adopted nor touched.  Nor is a job whose mark has this hub's name and was made by
+another hub with the same ``hub_id``, or by whoever submitted it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Reaper:
         Whether every session that the database knows is in the registry.
     log
         The hub's log.
+    own
+        Whether this hub has made a session mark.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Reaper:
         shepherd: Shepherd,
         recovered: Callable[[], bool],
         log: logging.Logger,
+        own: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._hub_id = hub_id
         self._cluster = cluster
@@ -61,6 +65,9 @@ class Reaper:
         self._shepherd = shepherd
         self._recovered = recovered
         self._log = log
+        self._own = own
+        self.strangers: frozenset[str] = frozenset()
+        """Ids of jobs in the last listing that have this hub's name and are not its own."""
         self._suspects: frozenset[str] = frozenset()
         self._told: set[str] = set()
         self._busy: asyncio.Task[None] | None = None
@@ -69,7 +76,9 @@ class Reaper:
         """Take a look at a listing; what was an orphan in the one before, too, is removed."""
         if not self._recovered():
             return
-        orphans = {view.job_id: view for view in self._orphans(views.values())}
+        unknown = list(self._orphans(views.values()))
+        orphans = {view.job_id: view for view in unknown if self._own(view.mark or "")}
+        self._meet([view for view in unknown if view.job_id not in orphans])
         sure = [view for job_id, view in orphans.items() if job_id in self._suspects]
         self._suspects = frozenset(orphans)
         self._told &= views.keys()
@@ -91,6 +100,18 @@ class Reaper:
                 yield view  # submitted twice, of which one has the session
             else:
                 self._tell(view, "it bears the mark of a session that is not its own")
+
+    def _meet(self, strangers: list[JobView]) -> None:
+        met = frozenset(view.job_id for view in strangers)
+        if met and not self.strangers:
+            view = strangers[0]
+            self._log.error(
+                "Job %s of %s bears the mark %s, which has this hub's hub_id and was not made by "
+                "this hub. Does another hub have the hub_id %s? Each hub needs one of its own in "
+                "its site file. This hub leaves such jobs alone",
+                *(view.job_id, view.owner, view.mark, self._hub_id),
+            )
+        self.strangers = met
 
     async def _reap(self, orphans: list[JobView]) -> None:
         cluster = self._cluster()

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import enum
-import secrets
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -186,11 +185,6 @@ def stamped(record: Record, now: float) -> Record:
         name: now for name, yes in happened.items() if yes and not getattr(record, name)
     }
     return replace(record, **times) if times else record
-
-
-def new_id() -> str:
-    """Return a session's id: opaque, since anyone can read a queue."""
-    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Watcher:
         self._registry = registry
         self._log = log
         self._pauses = pauses
-        self._reaper = reaper
+        self.reaper = reaper
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fates: dict[str, asyncio.Task[None]] = {}
@@ -101,7 +101,7 @@ class Watcher:
                 await task
 
     async def _run(self) -> None:
-        while self._registry.on(self.name) or self._listing_for or self._reaper is not None:
+        while self._registry.on(self.name) or self._listing_for or self.reaper is not None:
             self._wake.clear()
             try:
                 await self.look()
@@ -187,8 +187,8 @@ class Watcher:
             session.remind(now)
             if not number % _SLICE:
                 await asyncio.sleep(0)
-        if self._reaper is not None:
-            self._reaper.show(views)
+        if self.reaper is not None:
+            self.reaper.show(views)
 
     async def _listing(self) -> Mapping[str, JobView]:
         """Ask, also for those who wait for what this listing says of one job."""

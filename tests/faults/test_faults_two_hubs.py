@@ -59,6 +59,32 @@ async def test_a_hub_removes_and_adopts_its_own_jobs_and_leaves_another_hubs_alo
                 await person.__aexit__(None, None, None)
 
 
+async def test_a_copied_hub_with_the_same_hub_id_and_its_original_leave_each_others_jobs_alone(
+    ground, fleet
+):
+    async with second_hub(ground, ground.hub_id) as copy:
+        people = await _users(ground.site, "alice")
+        others = Fleet(copy, people)
+        try:
+            ours, theirs = await _run(fleet, "running"), await _run(others, "running")
+            for service in ("hub", copy.service):
+                log = ground.site.hosts["hub"].logs / f"{service}.log"
+
+                async def told(log=log):
+                    return "Does another hub have the hub_id" in log.read_text()
+
+                await until(told, f"{service} has told its admin of the other", 60)
+            await asyncio.sleep(25)  # the first removed the other's jobs after 19 s
+            await _unharmed(*ours, *theirs)
+            await others.end()
+            await fleet.end()
+        finally:
+            await others.close()
+            ground.furnish(*people)
+            for person in people.values():
+                await person.__aexit__(None, None, None)
+
+
 async def _two_hubs(ground, fleet, second, others):
     # The same people, the same names of servers.
     ours, theirs = await _run(fleet, "running"), await _run(others, "running")

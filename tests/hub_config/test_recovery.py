@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from roost_hub import startup
 from roost_spawner.clusters.base import JobState, JobView
+from roost_spawner.origin import Origin
 from roost_spawner.sessions import registry
 
 from tests.support.fake_cluster import ISSUER
@@ -142,6 +143,23 @@ async def test_what_is_not_ours_is_left_alone(hub, changes):
     await look(engine, 3)
     assert "77.0" in hub.pool.jobs
     assert "cancel" not in hub.pool.calls
+
+
+async def test_jobs_of_a_hub_with_the_same_hub_id_are_left_alone_and_admins_are_told(hub, caplog):
+    engine = await begin(hub)
+    engine.origin = Origin(b"ours" * 8, engine.site.hub_url)
+    orphan(hub, "78.0", mark=f"test-hub/{Origin(b'theirs').new_id('test-hub')}")
+    orphan(hub, "79.0", mark=f"test-hub/{engine.origin.new_id('test-hub')}")
+    session = await hub.submitted()
+    assert engine.origin.made(session.record.mark)
+    await look(engine, 3)
+    assert "78.0" in hub.pool.jobs
+    assert "79.0" not in hub.pool.jobs  # lost by a hub of ours
+    assert caplog.text.count("Does another hub have the hub_id test-hub?") == 1
+    _, report = await hub.fetch("GET", "api/roost/v1/admin")
+    said = [problem["what"] for problem in report["problems"]]
+    what = "A job on cluster pool has this hub's hub_id, but not from this hub."
+    assert [what] in said
 
 
 async def test_an_orphan_whose_owner_has_no_token_is_told_of_once(hub, caplog):

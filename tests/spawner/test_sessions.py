@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_spawner.clusters.base import Cause, JobState, JobView
-from roost_spawner.record import Record, SessionState, Wish, judge, new_id
+from roost_spawner.record import Record, SessionState, Wish, judge
 from roost_spawner.sessions import Registry, Session
 
 pytestmark = pytest.mark.unit
@@ -174,7 +174,7 @@ async def test_who_waits_is_woken(session):
 def test_the_registry_knows_whose_and_where():
     registry = Registry()
     mine = Session(RECORD, ("alice", ""), Host())
-    other = Session(replace(RECORD, id=new_id(), cluster="gpus"), ("alice", "two"), Host())
+    other = Session(replace(RECORD, id="5" * 32, cluster="gpus"), ("alice", "two"), Host())
     registry.add(mine)
     registry.add(other)
     assert registry.at(("alice", "")) == [mine]

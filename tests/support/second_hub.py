@@ -42,11 +42,13 @@ class SecondHub(Ground):
     ----------
     site
         The testbed, up.
+    hub_id
+        Its part of the session marks; one that the broker lets in.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, hub_id: str = TEST_HUB) -> None:
         super().__init__(site)
-        self.hub_id = TEST_HUB  # the broker lets it in
+        self.hub_id = hub_id
         self.service = SERVICE
         self.database = f"{STATE}/jupyterhub.sqlite"
 
@@ -90,7 +92,7 @@ class SecondHub(Ground):
 
 
 @contextlib.asynccontextmanager
-async def second_hub(first: Ground) -> AsyncIterator[SecondHub]:
+async def second_hub(first: Ground, hub_id: str = TEST_HUB) -> AsyncIterator[SecondHub]:
     """Have a second hub beside the first; people reach it at :data:`URL`."""
     registered = iam.clients
 
@@ -105,7 +107,7 @@ async def second_hub(first: Ground) -> AsyncIterator[SecondHub]:
     route = f"{LOOPBACK}.{octet}:{PORT}={PLAN['hub'].address}:{PORT}"
     program = str(REPOSITORY / "testbed/forward.py")
     forward = await asyncio.create_subprocess_exec(sys.executable, "-I", program, SWITCH, route)
-    second = SecondHub(first.site)
+    second = SecondHub(first.site, hub_id)
     try:
         iam.clients = clients
         await first.stop("iam")

@@ -54,6 +54,15 @@ def _cluster(cluster: Mapping[str, Any]) -> Iterator[Problem]:
         since = cluster["away_since"]
         yield _problem("danger", f"Cluster {name} has not answered since ", since, ".", said=said)
         return
+    if cluster["strangers"]:
+        some = f"{cluster['strangers']} jobs on cluster {name} have this hub's hub_id"
+        one = f"A job on cluster {name} has this hub's hub_id"
+        what = f"{one if cluster['strangers'] == 1 else some}, but not from this hub."
+        why = (
+            "Does another hub have the same hub_id in its site file? Each needs one of its own.",
+            "This hub leaves such jobs alone. The hub's log names one of them.",
+        )
+        yield _problem("warning", what, said=list(why))
     if cluster["sample_problem"]:
         what = f"What is free on cluster {name} is not known."
         yield _problem("warning", what, said=[cluster["sample_problem"]])

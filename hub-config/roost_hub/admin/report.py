@@ -159,6 +159,7 @@ def _cluster_report(
         "problem": watcher.problem,
         "asked_a_minute": round(60 * watcher.budget.asked / max(seconds, 60.0), 1),
         "sessions": len(here),
+        "strangers": 0 if watcher.reaper is None else len(watcher.reaper.strangers),
         "memory": _memory(here, now),
         "sampled_at": None if capacity is None or sample is None else sample.at,
         "sample_problem": "" if sample is None else sample.problem,

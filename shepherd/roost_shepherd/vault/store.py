@@ -5,6 +5,8 @@ Nothing here knows the provider; nothing leaves here but decrypted values for on
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from roost_shepherd.vault.crypto import token_place
 from roost_shepherd.vault.database import open_vault
 from roost_shepherd.vault.ended import Ended
-from roost_shepherd.vault.models import GrantState
+from roost_shepherd.vault.models import GrantState, MetaRow
 from roost_shepherd.vault.records import Begun, StoredGrant, StoredToken, Want
 from roost_shepherd.vault.rounds import Rounds
 from roost_shepherd.vault.rows import (
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from roost_shepherd.vault.crypto import Cipher
 
 # The statements of every renewal, made once: to make one costs more than to run it.
+LINEAGE = "lineage"
+"""The name in ``vault_meta`` of what tells two vaults apart."""
 _OVERDUE = "overdue: "
 """Before the name of a holder that let its lease run out."""
 _MORE_TIME = 5.0
@@ -98,6 +102,22 @@ class Vault(Rounds, Ended):
 
     def __init__(self, url: str, cipher: Cipher, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(open_vault(url, cipher), cipher, clock)
+
+    def lineage(self) -> bytes:
+        """Return this vault's own random secret, 32 bytes; made when it is first asked for.
+
+        It opens nothing: by it a hub tells what it has made from what its copy has made.
+        """
+        known = select(MetaRow.value).where(MetaRow.name == LINEAGE)
+        with self._read() as connection:
+            found = connection.scalar(known)
+        if found is None:
+            with contextlib.suppress(IntegrityError), self._write() as connection:
+                row = {"name": LINEAGE, "value": secrets.token_bytes(32)}
+                connection.execute(insert(MetaRow).values(row))
+            with self._read() as connection:
+                found = connection.scalar(known)
+        return bytes(found or b"")
 
     # -- grants ------------------------------------------------------------------------------
 
