@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jupyterhub.utils import url_path_join
 
-from roost_spawner import compat, launch, tls
+from roost_spawner import compat, route, tls
 from roost_spawner.delivery import tell
 from roost_spawner.errors import ClusterUnreachable
 from roost_spawner.proof import digest
@@ -97,8 +97,8 @@ def _add(env: dict[str, str], more: Mapping[str, Any]) -> None:
 
 async def _certificates(spawner: RoostSpawner, session: Session) -> dict[str, str]:
     """Return what the session's server needs to speak TLS as this node, and no other."""
-    await launch.locate(spawner.engine, session)
-    if not session.record.node:
+    await route.locate(spawner, session)
+    if not session.record.placed:
         raise ClusterUnreachable("The job's node is not known yet.")
     names = spawner.ssl_alt_names
     if callable(names):

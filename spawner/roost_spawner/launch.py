@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from roost_spawner.sessions import Host
 
 HANDOFF = "hub/api/roost/v1/"
-_LOOK_EVERY = 0.25
 _EXPLAIN_AFTER, _EXPLAIN_EVERY = 4.0, 10.0
 _AGAIN = 3.0
 """Seconds between attempts to reach a scheduler that does not answer."""
@@ -207,23 +206,6 @@ async def _turns_up(session: Session, error: ClusterError) -> bool:
     session.unreachable(f"{error.sentence} Whether it has your job will show when it does.")
     await session.until(lambda record: bool(record.job_id) or record.over, _SEARCH)
     return bool(session.record.job_id) and not session.record.over
-
-
-async def locate(engine: Engine, session: Session) -> None:
-    """Wait until the scheduler has said which node the job runs on.
-
-    Never the job itself: the node decides where the proxy sends this user's browser.
-    """
-    while not session.record.node and not session.record.over:
-        try:
-            view = await engine.watcher(session.record.cluster).view(session.record.job_id)
-        except ClusterError as error:
-            session.unreachable(error.sentence)
-        else:
-            if view is not None:
-                session.observe(view, time.monotonic())
-        if not session.record.node:
-            await asyncio.sleep(_LOOK_EVERY)
 
 
 async def reachable(session: Session) -> None:

@@ -78,6 +78,8 @@ class Record:
     """The spawner has let go of it; only the removal of the job is still to be confirmed."""
     state: SessionState = SessionState.PREPARING
     node: str = ""
+    placed: bool = False
+    """Its node is sure: from what the job cannot write, and no service's host."""
     slot: str = ""
     port: int = 0
     why: str = ""

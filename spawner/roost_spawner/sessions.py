@@ -212,8 +212,8 @@ class Session:
             why=why if why or not record.over else record.why,
             cause=verdict.cause or record.cause,
             over=record.over or verdict.over,
-            node=view.node or record.node,
-            slot=view.slot or record.slot,
+            node=record.node if record.placed else view.node or record.node,
+            slot=record.slot if record.placed else view.slot or record.slot,
             ends_at=view.ends_at or record.ends_at,
             walltime_s=view.walltime_s or record.walltime_s,
         )

@@ -18,7 +18,7 @@ from jupyterhub.utils import fmt_ip_url, url_path_join
 from sqlalchemy import inspect
 from traitlets import Dict, List, Unicode, default
 
-from roost_spawner import bookkeeping, choice, handoff, last_end, launch, sharing
+from roost_spawner import bookkeeping, choice, handoff, last_end, launch, route, sharing
 from roost_spawner.attempts import Attempts
 from roost_spawner.bundle import make_bundle
 from roost_spawner.delivery import fresh_tokens, withheld
@@ -76,6 +76,12 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         Unicode(),
         config=True,
         help="Variables of every session's server. One named *_PATH goes before what is there.",
+    )
+    shared_nodes = List(
+        Unicode(),
+        config=True,
+        help="Hosts that run sessions although a service is there as well, such as an execute "
+        "point on the access point.  No session is sent to another host of a service.",
     )
     server_skips = List(
         Unicode(),
@@ -258,7 +264,7 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
         self._last, self.stopped_by = None, ""
 
     async def _address(self, session: Session) -> tuple[str, int]:
-        await launch.locate(self.engine, session)
+        await route.locate(self, session)
         if session.record.over:
             raise self._ended(session)
         session.update(state=SessionState.RUNNING)

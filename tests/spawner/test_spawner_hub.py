@@ -356,3 +356,25 @@ async def test_a_session_far_past_its_walltime_loses_its_job_and_says_why(hub):
     assert await hub.settled() is None
     assert hub.spawner().last_end["cause"] == "walltime"
     assert "The notebook's time was up." in hub.spawner().last_end["why"]
+
+
+async def test_a_session_whose_node_is_a_services_place_gets_no_route(hub, caplog):
+    hub.pool.run_for_real = True
+    hub.pool.hosts = ["ap.example.org", "https://192.0.2.9/"]
+    hub.pool.true_node = "AP.example.org."
+    session = await hub.spawn()
+    assert await hub.settled() is None
+    assert (session.record.placed, session.record.over) == (False, True)
+    assert "where no notebook may run" in session.record.why
+    assert hub.pool.jobs == {}
+    assert "ap.example.org is a service's host" in caplog.text
+
+
+async def test_what_a_job_says_of_its_node_after_its_proof_changes_nothing(hub):
+    hub.pool.run_for_real = True
+    session = await hub.spawn()
+    assert (await hub.settled())["ready"]
+    hub.pool.move("1.0", node="iam.example.org", slot="notebook1@iam.example.org")
+    await hub.spawner().engine.watcher("pool").look()
+    assert (session.record.node, session.record.slot) == ("127.0.0.1", "slot1")
+    assert await hub.spawner()._address(session) == ("127.0.0.1", session.record.port)

@@ -74,6 +74,9 @@ class FakeCluster:
     name: str
     scratch: Path
     needs_ticket: bool = False
+    hosts: Sequence[str] = ()
+    true_node: str | None = None
+    """Where a job runs, whatever its view says."""
     run_for_real: bool = False
     audience: str = "https://cluster.example.org"
     submit_scopes: Sequence[str] = ("compute.create", "compute.cancel")
@@ -157,6 +160,10 @@ class FakeCluster:
         """Return what the test has noted."""
         self._up("fate")
         return self.fates.get(job_id)
+
+    async def node(self, view: JobView) -> str | None:
+        """Return where a job runs."""
+        return self.true_node or view.node
 
     async def warm(self) -> None:
         """Note it."""

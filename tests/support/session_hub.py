@@ -143,6 +143,7 @@ def hub_config(site_file, shepherd, build):
     c.RoostSpawner.agent_folder = str(site_file.with_name("agents"))
     c.RoostSpawner.cmd = [sys.executable, "-c", SERVER]
     c.RoostSpawner.start_timeout = 60
+    c.RoostSpawner.shared_nodes = ["127.0.0.1"]
     c.JupyterHub.extra_user_scopes = [f"{SCOPE}!user"]
     c.JupyterHub.services = [{"name": "test", "api_token": TEST_TOKEN, "admin": True}]
     c.JupyterHub.cleanup_servers = False

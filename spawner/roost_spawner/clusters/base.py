@@ -132,7 +132,8 @@ class JobView:
     ``AuthTokenSubject``)."""
     issuer: str | None = None
     node: str | None = None
-    """Host name of the node, as the hub reaches it: the scheduler's word, never the job's."""
+    """Host name of the node, for people to read.  Where the hub reaches it, says
+    :meth:`Cluster.node`."""
     slot: str | None = None
     """Slot name (HTCondor) or partition (Slurm), for people to read."""
     key_hash: str | None = field(default=None, repr=False)
@@ -263,6 +264,18 @@ class Cluster(Protocol):
     """Scopes of the access token for :meth:`submit` and :meth:`cancel`."""
     needs_ticket: bool
     """Whether :attr:`Launcher.ticket` stands in for a key hash in the job's ad."""
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Return where its services are, names, addresses or URLs: no session is sent there."""
+        ...
+
+    async def node(self, view: JobView) -> str | None:
+        """Return the node on which a job runs, from what the job cannot write.
+
+        None if that cannot be told yet.
+        """
+        ...
 
     async def submit(self, request: JobRequest, *, token: str) -> JobId:
         """Submit as the user whose `token` this is, and return the job's id."""

@@ -14,6 +14,7 @@ from roost_spawner.clusters.htcondor import (
     commands,
     explain,
     negotiators,
+    places,
     states,
     submit,
 )
@@ -47,6 +48,8 @@ _EXPLAINED_FOR = 15.0
 """Seconds for which one look at queue and slots serves everybody who waits."""
 _TOLD_KEPT = 1000
 """Jobs with odd ads of which the log has said so."""
+_TRUSTED_FOR = 60.0
+"""Seconds for which it is known what an access point keeps from its jobs."""
 _LOOKS_AROUND = 3
 """Questions that such a look takes: of the schedd, and two of the collector."""
 _NEGOTIATORS_FOR = 10.0
@@ -108,6 +111,8 @@ class HTCondorPool:
         self.name = name
         self.audience = audience
         self._hub_id = hub_id
+        self._schedd, self._collector = schedd, collector
+        self._trust: tuple[float, bool] | None = None
         self._log = log or logging.getLogger(__name__)
         self._timeout = timeout
         self._address: str | None = None
@@ -212,6 +217,47 @@ class HTCondorPool:
             projection=list(states.PROJECTION),
         )
         return self._view(ads[0]) if ads else None
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Return where its services are: names and addresses."""
+        return [self._collector, self._schedd, self._address or ""]
+
+    async def node(self, view: JobView) -> str | None:
+        """Return the node of a job by the collector's ads of slots; None if they do not tell yet.
+
+        What a job wrote into its own ad at most names one of the pool's slots, and counts only
+        where its access point says that it keeps ``RemoteHost`` from it.
+        """
+        slots = await self._watcher_call(
+            _LOOK,
+            "slots",
+            constraint=places.constraint(view),
+            projection=list(places.PROJECTION),
+        )
+        trusted = await self._trusted()
+        return places.node(view, slots, self._schedd, trusted=trusted)
+
+    async def access_point(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """Return attributes of the access point's own ad, as the collector has it."""
+        found: Mapping[str, Any] = await self._watcher_call(
+            _LOOK, "access_point", projection=list(names)
+        )
+        return found
+
+    async def reserved(self, names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return attributes of the reserved slots, as the collector has them."""
+        found: Sequence[Mapping[str, Any]] = await self._watcher_call(
+            _SLOTS, "slots", constraint="RoostSlot =?= true", projection=list(names)
+        )
+        return found
+
+    async def _trusted(self) -> bool:
+        now = time.monotonic()
+        if self._trust is None or now > self._trust[0] + _TRUSTED_FOR:
+            ad = await self.access_point(["RoostProtectedJobAttrs"])
+            self._trust = (now, places.protects(ad, "RemoteHost"))
+        return self._trust[1]
 
     async def warm(self) -> None:
         """Start the worker and find the schedd, if that has not been done."""

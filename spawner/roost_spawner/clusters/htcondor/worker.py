@@ -93,6 +93,14 @@ def _locate(settings: Message, _call: Message) -> Any:
     return str(ad["MyAddress"])
 
 
+def _access_point(settings: Message, call: Message) -> Any:
+    """Return the schedd's own ad, as the collector has it; empty if it has none."""
+    collector = htcondor2.Collector(settings["collector"])
+    which = f"Name == {classad2.quote(settings['schedd'])}"
+    ads = collector.query(htcondor2.AdType.Schedd, which, call["projection"])
+    return plain(ads[0], call["projection"]) if len(ads) == 1 else {}
+
+
 def _jobs(_settings: Message, call: Message) -> Any:
     return _queue.read(_schedd(call).query, call["constraint"], call["projection"])
 
@@ -188,6 +196,7 @@ def _remove(_settings: Message, call: Message) -> Any:
 
 _CALLS = {
     "locate": _locate,
+    "access_point": _access_point,
     "jobs": _jobs,
     "changes": _changes,
     "history": _history,

@@ -132,6 +132,15 @@ class SlurmBroker:
         """Return how a job ended, as long as Slurm remembers it (``MinJobAge`` of slurm.conf)."""
         return await self.look(job_id)
 
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Return where its services are."""
+        return [self._url]
+
+    async def node(self, view: JobView) -> str | None:
+        """Return the node as the controller has it, which no job can change."""
+        return view.node
+
     async def warm(self) -> None:
         """Fetch the watcher's token, if it has to be fetched."""
         await self._token()
