@@ -76,6 +76,13 @@ async def test_all_is_good_and_a_users_own_tokens_are_taken(check, person):
     for about in ("cluster pool", "cluster cluster", "profile interactive", "profile gpu"):
         assert re.search(rf"^{about} +good ", said, re.MULTILINE), said
     assert len(re.findall(r"good +It takes the user's own token", said)) == 2
+    for knob in ("PROTECTED_JOB_ATTRS", "ROOST_SUBMITTERS", "MOUNT_UNDER_SCRATCH"):
+        assert re.search(rf"^cluster pool +good .*\({knob}\)", said, re.MULTILINE), said
+    assert re.search(
+        r"^cluster pool +good +The access point has one port for all", said, re.MULTILINE
+    )
+    assert re.search(r"^cluster cluster +not checked .*PrivateData", said, re.MULTILINE)
+    assert re.search(r"^hub +good .*internal TLS", said, re.MULTILINE)
     assert re.search(r"user alice, token default +good +A token with storage.modify:/", said)
 
 

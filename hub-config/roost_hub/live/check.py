@@ -22,7 +22,7 @@ from traitlets.config.loader import PyFileConfigLoader
 
 from roost_hub.live import identity
 from roost_hub.live.clusters import Seen, look_at
-from roost_hub.live.hub import of_the_pages
+from roost_hub.live.hub import of_internal_tls, of_the_pages
 from roost_hub.live.verdicts import Finding, Verdict, asks, of_profile
 
 if TYPE_CHECKING:
@@ -73,9 +73,8 @@ def findings(
         authenticator = IAMOAuthenticator(config=settings)
     except (TraitError, RoostError, ShepherdError) as error:
         raise Unusable(f"{path}: {error}") from None
-    return of_the_pages(settings) + asyncio.run(
-        _all(site_file, site, settings, authenticator, user)
-    )
+    of_the_hub = [*of_the_pages(settings), of_internal_tls(settings)]
+    return of_the_hub + asyncio.run(_all(site_file, site, settings, authenticator, user))
 
 
 def load(path: Path) -> Config:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roost_shepherd.expiry import jwt_expiry
+from roost_spawner.clusters.htcondor.pool import HTCondorPool
 from roost_spawner.errors import RoostError
 from roost_spawner.site.models import HTCondorCluster
 
+from roost_hub.live import protections
 from roost_hub.live.verdicts import Finding, Verdict, of_watch_token
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ async def look_at(
             took = 1000 * (time.monotonic() - began)
             said = f"It answers the watcher, with its queue and what it has, in {took:.0f} ms."
             seen.findings.append(Finding(about, Verdict.GOOD, said))
+            seen.findings += await _protections(about, cluster, model)
             await _judge(cluster, asks, seen)
     except TimeoutError:
         said = f"It did not answer within {within:.0f} s."
@@ -68,6 +71,17 @@ async def look_at(
         said = f"{error.sentence} ({error.detail})" if error.detail else error.sentence
         seen.findings.append(Finding(about, Verdict.BAD, said, _hint(model)))
     return seen
+
+
+async def _protections(
+    about: str, cluster: Cluster, model: HTCondorCluster | SlurmCluster
+) -> list[Finding]:
+    if not isinstance(model, HTCondorCluster):
+        return [protections.of_slurm(about)]
+    if not isinstance(cluster, HTCondorPool):
+        return []
+    found = protections.of_access_point(about, await cluster.access_point(protections.ACCESS_POINT))
+    return [*found, protections.of_nodes(about, await cluster.reserved(protections.SLOT))]
 
 
 async def _judge(cluster: Cluster, asks: Sequence[Ask], seen: Seen) -> None:

@@ -43,3 +43,12 @@ def _origin(subdomain_host: str) -> Finding:
     said = "Users' servers share the hub's host: a user's page can act as whoever opens it."
     hint = "c.JupyterHub.subdomain_host gives each user a host; it needs DNS and a certificate."
     return Finding(_ABOUT, Verdict.REMARK, said, hint)
+
+
+def of_internal_tls(settings: Config) -> Finding:
+    """Say whether the notebooks' traffic is encrypted (`settings` as above)."""
+    if settings.get("JupyterHub", {}).get("internal_ssl") is True:
+        said = "What hub, proxy and notebooks say to each other is encrypted (internal TLS)."
+        return Finding(_ABOUT, Verdict.GOOD, said)
+    said = "Hub, proxy and notebooks speak in the clear: whoever is on the network reads along."
+    return Finding(_ABOUT, Verdict.REMARK, said, "Set c.JupyterHub.internal_ssl = True.")

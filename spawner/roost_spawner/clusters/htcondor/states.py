@@ -200,7 +200,7 @@ def _hold(ad: Mapping[str, Any]) -> Told:
         code if isinstance(code, int) else 0, (Cause.HELD, "The job was put on hold.")
     )
     if codes.OVERSTAYED[0] in said:
-        cause, words = codes.OVERSTAYED[1]
+        return *codes.OVERSTAYED[1], f"{said} (code {code}, subcode {sub})"
     resources = code in codes.RESOURCE_HOLDS
     # Under cgroup v1 HTCondor 23.9 gives no subcode, but says it.
     if resources and (sub == codes.OUT_OF_MEMORY or (sub == 0 and "memory limit" in said)):
