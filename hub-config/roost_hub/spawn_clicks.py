@@ -48,7 +48,11 @@ class ClickHandler(SpawnHandler):  # type: ignore[misc]  # JupyterHub ships no t
 
     async def _wrap_spawn_single_user(self, *args: Any, **kwargs: Any) -> None:
         """Start a server, or go to the start that another click has begun."""
-        spawner, pending_url = args[3:5]
+        user, (spawner, pending_url) = args[0], args[3:5]
+        # JupyterHub does so within the second that it waits, and then leads to the page of a start
+        # that has not begun: that page would say that the server does not run.
+        if self.authenticator.refresh_pre_spawn and not spawner.active:
+            await self._renew(user)
         if spawner.active:
             self.redirect(pending_url)
             return
@@ -59,6 +63,11 @@ class ClickHandler(SpawnHandler):  # type: ignore[misc]  # JupyterHub ships no t
             if error.status_code != 500 or not spawner.active:
                 raise
             self.redirect(pending_url)
+
+    async def _renew(self, user: Any) -> None:
+        """Renew a user's login, which JupyterHub does once in a request."""
+        if await self.refresh_auth(user, force=True) is None:
+            raise web.HTTPError(403, f"The login of {user.name} has ended: log in again.")
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]  # likewise
     async def _post(self, user_name: str, server_name: str, display_name: str) -> None:

@@ -54,6 +54,30 @@ async def test_two_clicks_at_once_lead_to_one_start(hub, tab, server):
     assert len(hub.pool.requests) <= 1
 
 
+async def test_a_login_that_is_slow_to_renew_leads_to_a_start_that_has_begun(hub, tab, monkeypatch):
+    async def renew(*_):
+        await asyncio.sleep(1.2)  # more than JupyterHub waits for a start to fail
+        return True
+
+    monkeypatch.setattr(hub.app.authenticator, "refresh_user", renew)
+    monkeypatch.setattr(hub.app.authenticator, "refresh_pre_spawn", True)
+    status, _, _ = await tab()
+    assert status == 302
+    assert hub.spawner().active
+
+
+async def test_a_login_that_has_ended_starts_nothing(hub, tab, monkeypatch):
+    async def renew(*_):
+        return False
+
+    monkeypatch.setattr(hub.app.authenticator, "refresh_user", renew)
+    monkeypatch.setattr(hub.app.authenticator, "refresh_pre_spawn", True)
+    status, place, _ = await tab()
+    assert "spawn-pending" not in place, status
+    assert not hub.spawner().active
+    assert hub.pool.requests == []
+
+
 async def test_a_click_for_a_server_that_runs_leads_to_it(hub, tab):
     hub.pool.run_for_real = True
     await tab()
