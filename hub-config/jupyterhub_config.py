@@ -18,7 +18,7 @@ STATE = Path(os.environ.get("ROOST_STATE", "/var/lib/roost"))
 
 def secret(name: str) -> str:
     """Return what a file in /etc/roost holds."""
-    return (ETC / name).read_text().strip()
+    return (ETC / name).read_text(encoding="utf-8-sig").strip()
 
 
 os.umask(0o077)  # databases, logs and keys are the hub's alone

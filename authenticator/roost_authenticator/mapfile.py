@@ -147,6 +147,9 @@ def _line(line: str) -> tuple[tuple[str, str], str] | None:
         return None
     if fields[0].startswith("@"):
         raise _BadLine(f"{fields[0][:80]} is not taken here; put the lines into this file")
+    if not fields[0].isascii() or not fields[0].isprintable():
+        # Of a line that HTCondor may know nobody here would miss a person.
+        raise _BadLine(f"{fields[0][:80]!a} is no way of authentication")
     if fields[0].upper() != METHOD:
         return None
     if len(fields) != 3:
@@ -221,7 +224,7 @@ class MapFile:
         try:
             if stamp[1] > _MAX_BYTES:
                 raise BadMapFile(f"{self.path} is larger than {_MAX_BYTES >> 20} MiB.")
-            new = parse(self.path.read_text(encoding="utf-8"), source=str(self.path))
+            new = parse(self.path.read_text(encoding="utf-8-sig"), source=str(self.path))
         except OSError as error:
             self._refuse(BadMapFile(f"{self.path} cannot be read: {error.strerror}."), stamp)
         except UnicodeDecodeError:

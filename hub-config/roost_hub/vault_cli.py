@@ -61,7 +61,7 @@ def _url(given: str) -> str:
 
 
 def _keys(path: Path | None) -> list[str]:
-    given = os.environ.get(KEYS, "") if path is None else path.read_text()
+    given = os.environ.get(KEYS, "") if path is None else path.read_text(encoding="utf-8-sig")
     return [key for line in given.splitlines() for key in line.split(";") if key.strip()]
 
 

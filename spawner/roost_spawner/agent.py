@@ -305,6 +305,37 @@ def is_taken(port: int) -> bool:
     return bool(strangers(port))
 
 
+def node() -> str:
+    """Return the node's name, for people."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def account_here() -> "Any":
+    """Return our account as the node knows it."""
+    import pwd  # noqa: PLC0415
+
+    try:
+        return pwd.getpwuid(os.getuid())
+    except KeyError:
+        known = "the node %s does not know the account with the number %d"
+        raise Refused(known % (node(), os.getuid())) from None
+
+
+def no_entry(path: str) -> str:
+    """Return why a directory cannot be entered, in words that follow its path; empty if it can."""
+    try:
+        os.stat(os.path.join(path, "."))  # asks for the right to enter it, as chdir(2) does
+    except FileNotFoundError:
+        return "does not exist"
+    except NotADirectoryError:
+        return "is no directory"
+    except PermissionError:
+        return "cannot be entered by your account"
+    except OSError as error:
+        return "cannot be used (%s)" % error.strerror
+    return ""
+
+
 def private_directory() -> str:
     """Make a directory that only we can enter, within the job's own scratch if it has one."""
     places = (os.environ.get("_CONDOR_SCRATCH_DIR"), os.environ.get("TMPDIR"), "/tmp")  # noqa: S108 - the directory in it is ours alone
@@ -469,6 +500,7 @@ class Agent:
             "hub": "ok",
         }  # type: Dict[str, Any]
         self.withheld = ""  # why we have none, if others could read them
+        self.remarks = []  # type: List[str] # what is not as it should be on this node
         self.due = 0.0  # when to ask for fresh tokens, by our own clock
         self.life = 600.0  # seconds for which the newest tokens were good when they came
         self.lock = allocate_lock()
@@ -518,7 +550,8 @@ class Agent:
             if tokens[name]["state"] == "withheld":
                 withheld = tokens[name]["message"]
         if withheld != self.withheld:
-            self.withheld = self.status["notice"] = withheld
+            self.withheld = withheld
+            self.status["notice"] = withheld or " ".join(self.remarks)
         self.life = min(lives or [self.life])
         self.due = time.monotonic() + max(wait, 1.0)
         self.tokens = tokens
@@ -652,14 +685,11 @@ class Agent:
 
     def environment(self) -> "Dict[str, str]":
         """Return the server's environment: the job's, then ours, then the bundle's."""
-        import pwd  # noqa: PLC0415
-
-        account = pwd.getpwuid(os.getuid())
+        account = account_here()
         env = dict(os.environ)
         # WLCG bearer token discovery prefers this variable, and nobody could refresh it.
         env.pop("BEARER_TOKEN", None)
-        home = env.get("HOME") or account.pw_dir
-        env["HOME"] = home if os.path.isdir(home) else self.directory
+        env["HOME"] = self.usable(env.get("HOME") or account.pw_dir, self.directory)
         env.setdefault("USER", account.pw_name)
         env.setdefault("LOGNAME", account.pw_name)
         env.setdefault("SHELL", account.pw_shell or "/bin/sh")
@@ -678,13 +708,26 @@ class Agent:
             env["ROOST_SOCKETS"] = " ".join(
                 "%d:%d" % (one.family, one.fileno()) for one in self.held
             )
-        programs = os.path.dirname(self.bundle["argv"][0])
+        programs = self.bundle.get("programs") or os.path.dirname(self.bundle["argv"][0])
         env["PATH"] = env.get("PATH") or "/usr/local/bin:/usr/bin:/bin"
         if self.bundle.get("image"):
             self.hand_over(env, programs)
         elif programs:
             env["PATH"] = programs + ":" + env["PATH"]
         return env
+
+    def usable(self, path: str, instead: str) -> str:
+        """Return a directory if we can enter it, or else another; the session is told why."""
+        why = no_entry(path)
+        if not why:
+            return path
+        sentence = "%s %s on %s: your session starts in %s instead." % (path, why, node(), instead)
+        if instead == self.directory:
+            sentence += " What you save there is lost when it ends."
+        say(sentence)
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+        return instead
 
     def hand_over(self, env: "Dict[str, str]", programs: str) -> None:
         """Have Apptainer set what is ours in the image too, whatever that or the node says of it.
@@ -739,10 +782,10 @@ class Agent:
             one.listen(1024)
             one.settimeout(0.0)
         env = self.environment()
-        where = os.path.expanduser(self.bundle.get("cwd") or env["HOME"])
-        if not os.path.isdir(where):
-            say("no directory " + where + " on this node: starting in " + env["HOME"])
-            where = env["HOME"]
+        where = self.bundle.get("cwd") or "~"
+        if where.partition("/")[0] == "~":
+            where = env["HOME"] + where[1:]
+        where = self.usable(where, env["HOME"])
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         log = os.open(self.log, flags, 0o600)
         if not takes:
@@ -759,6 +802,9 @@ class Agent:
                 stderr=subprocess.STDOUT,
                 pass_fds=[one.fileno() for one in self.held],
             )
+        except OSError as error:
+            what, why = self.bundle["argv"][0], str(error.strerror)
+            raise Refused("the program %s cannot be run on %s: %s" % (what, node(), why)) from None
         finally:
             os.close(log)
         start_new_thread(self.look_for_answer, (child, self.port))
@@ -995,7 +1041,8 @@ class Agent:
         """Begin what a session needs while its server runs."""
         import threading  # noqa: PLC0415
 
-        self.write_status(state="running")
+        notice = self.status["notice"] or " ".join(self.remarks)
+        self.write_status(state="running", notice=notice)
         threading.Thread(target=self.keep_tokens, daemon=True).start()
         threading.Thread(target=self.tell_usage, daemon=True).start()
 
@@ -1076,6 +1123,8 @@ def main(
         return agent.run()
     except Refused as refusal:
         say(str(refusal))
+        if agent is not None:
+            agent.event(agent.hub, {"kind": "failed", "reason": str(refusal)})
         return refusal.status
     except Exception as error:
         say("failed: " + repr(error))

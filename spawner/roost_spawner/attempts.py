@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from roost_shepherd.errors import ShepherdError
 
 from roost_spawner import launch
+from roost_spawner.clusters.base import Cause
 from roost_spawner.errors import ClusterError, NoJob, RoostError
 from roost_spawner.metrics import OVERFLOWS
 from roost_spawner.overflow import REACH, Plan, Step, full, patience_of, plan
@@ -26,14 +27,17 @@ from roost_spawner.site.units import show_duration
 from roost_spawner.starts import GivenUp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from roost_spawner.record import Record
     from roost_spawner.spawner import RoostSpawner
 
 _FIRST_LOOK = 0.3
 """Seconds that a start which could go elsewhere waits for what clusters have free."""
 _LOOK_AGAIN = 5.0
 """Seconds after which a start that found everything full looks again."""
+_NODES = 3
+"""Nodes that may fail to start a job before its start is given up."""
 _FRESH = 2
 """Times the age that capacity may have on a page, up to which a start goes by it."""
 
@@ -55,6 +59,8 @@ class Attempts:
         self._left_out: tuple[str, ...] = ()
         self._refused: tuple[ShepherdError | ClusterError, Session] | None = None
         """The first refusal: of what was chosen, rather than of what came after it."""
+        self._avoid: list[str] = []
+        """Nodes that could not start the job."""
 
     async def come_up(self) -> Session:
         """Return the session that is ready, or over without another to take its place.
@@ -65,11 +71,14 @@ class Attempts:
             If no cluster has taken a job.
         """
         session = await self._go_on() or await self._begin()
-        while (why := await self._impatient(session)) is not None:
-            session = await self._move(session, why)
-        await self._taken(session)
-        await session.until(lambda record: record.ready or record.over)
-        return session
+        while True:
+            while (why := await self._impatient(session)) is not None:
+                session = await self._move(session, why)
+            await self._taken(session)
+            await session.until(_decided(session))
+            if session.record.ready or session.record.over or session.stopping:
+                return session
+            session = await self._elsewhere(session)
 
     # -- the first -----------------------------------------------------------------------------
 
@@ -143,6 +152,7 @@ class Attempts:
             place=spawner.place,
             host=spawner,
             server_token=spawner.api_token,
+            avoid=self._avoid,
         )
         if step.remark:
             session.say(5, step.remark)
@@ -185,7 +195,7 @@ class Attempts:
 
     async def _impatient(self, session: Session) -> str | None:
         """Wait until it is time for the next attempt; return why, None if there is none."""
-        while session.record.replaceable and not session.stopping:
+        while session.record.replaceable and not (session.stopping or session.failed_on):
             record = session.record
             if record.over:
                 error = await _refusal(session)
@@ -218,6 +228,32 @@ class Attempts:
             return session
         self._rest.remove(step)
         session.say(20, _instead(why, step))
+        return await self._replace(session, step)
+
+    async def _elsewhere(self, session: Session) -> Session:
+        """Try the same on other nodes than those that could not start the job.
+
+        Its job is given up: it might wait for its lease where it is.
+        """
+        node, record = session.failed_on, session.record
+        self._avoid.append(node)
+        log = self._spawner.log
+        log.error("%s could not start job %s of %s", node, record.job_id, record.account)
+        found: Session | None = None
+        with contextlib.suppress(RoostError):  # the site file may say something else by now
+            steps = {step.name: step for step in self._plan().steps}
+            if record.profile in steps and len(self._avoid) < _NODES:
+                session.say(20, f"{_unable(node)} Another node is tried.")
+                found = await self._replace(session, steps[record.profile])
+        if found is None or found is session:
+            nodes = ", ".join(dict.fromkeys(self._avoid))
+            why = f"No session could be started: {_unable(nodes)}"
+            session.update(over=True, why=why, cause=str(Cause.FAILED))
+            return session
+        return found
+
+    async def _replace(self, session: Session, step: Step) -> Session:
+        """Submit the next; return the session that is the server from then on."""
         chosen = session.record.asked_profile or session.record.profile
         try:
             other = await self._submit(step, chosen=chosen, standby=True)
@@ -256,7 +292,8 @@ class Attempts:
         clicked_at = old.record.clicked_at or old.record.asked_at
         new.update(standby=False, clicked_at=clicked_at)  # commits both
         _let_go(old, GivenUp.OVERFLOW)
-        OVERFLOWS.labels(*places).inc()
+        if len(set(places)) > 1:
+            OVERFLOWS.labels(*places).inc()
 
     async def _stay(self, session: Session, other: Session) -> None:
         """Say why the other did not become the server, and go on without it."""
@@ -293,6 +330,14 @@ class Attempts:
 
     def _note_rest(self, session: Session) -> None:
         session.update(overflow=self._names())
+
+
+def _unable(nodes: str) -> str:
+    return f"{nodes} could not start your job; your account may not be known there."
+
+
+def _decided(session: Session) -> Callable[[Record], bool]:
+    return lambda record: record.ready or record.over or bool(session.failed_on)
 
 
 def _instead(why: str, step: Step) -> str:

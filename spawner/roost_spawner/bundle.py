@@ -33,7 +33,8 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         they stand in ``token_states`` and when to ask again in ``again_in``, ``files`` by path
         below the agent's own directory, the site's ``prologue``, the ``image`` that the server runs
         in (None for none) and whether it has ``gpus``, ``ends_in``, the seconds of walltime that
-        are left (None if nobody knows), and whether the server ``takes_sockets`` from the agent.
+        are left (None if nobody knows), whether the server ``takes_sockets`` from the agent, and
+        the folder of ``programs`` that go first on its path (empty for none).
 
     Raises
     ------
@@ -69,6 +70,7 @@ async def make_bundle(spawner: RoostSpawner, session: Session) -> dict[str, Any]
         "gpus": bool(record.gpus),
         "ends_in": ends_in(record.ends_at),
         "takes_sockets": takes_sockets,
+        "programs": _folder(record.python),
     }
     return bundle if session.agent_version >= 2 else compat.for_first_agent(bundle)
 
@@ -81,6 +83,11 @@ def _server(spawner: RoostSpawner, python: str, env: Mapping[str, str]) -> tuple
         return own, False  # the site's own command, which binds its port by itself
     takes = env.get("JUPYTERHUB_SINGLEUSER_APP") != "jupyverse"  # which does without tornado
     return [*server_command(python, spawner.server_skips, module), *own[1:]], takes
+
+
+def _folder(python: str) -> str:
+    """Return where the programs are that belong to the profile's Python."""
+    return python.rpartition("/")[0]
 
 
 def ends_in(ends_at: float) -> int | None:

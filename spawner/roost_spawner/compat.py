@@ -20,6 +20,7 @@ _NEW = (
     "token_states",
     "again_in",
     "takes_sockets",
+    "programs",
 )
 
 # The environment is for the process's own account to read, and this part of it ends here.

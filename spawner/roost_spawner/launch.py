@@ -24,7 +24,7 @@ from roost_spawner.starts import GivenUp
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from roost_spawner.clusters.base import Resources
     from roost_spawner.engine import Engine
@@ -52,7 +52,13 @@ def _amounts(resources: Resources) -> str:
 
 
 async def prepare(
-    engine: Engine, selection: Selection, *, place: Place, host: Host, server_token: str
+    engine: Engine,
+    selection: Selection,
+    *,
+    place: Place,
+    host: Host,
+    server_token: str,
+    avoid: Sequence[str] = (),
 ) -> tuple[Session, JobRequest]:
     """Make a session of a choice, and the request for its job.
 
@@ -68,6 +74,8 @@ async def prepare(
         Who acts for it.
     server_token
         The server's API token: who holds it speaks for the session.
+    avoid
+        Nodes that have failed to start such a job.
 
     Raises
     ------
@@ -112,7 +120,9 @@ async def prepare(
     # The agent runs on the node itself, whatever the server runs in.
     python = site.clusters[profile.cluster].python if profile.image else record.python
     launcher = Launcher(python=python, code=code, ticket=ticket)
-    return session, JobRequest(record.mark, selection.resources, launcher, profile.extras)
+    return session, JobRequest(
+        record.mark, selection.resources, launcher, profile.extras, tuple(avoid)
+    )
 
 
 def _pinned(folder: str, log: logging.Logger) -> str:

@@ -138,6 +138,11 @@ class Record:
         """Whether another may become the server in its place."""
         return bool(self.overflow) and not (self.started or self.ready or self.left)
 
+    def is_misnamed(self, view: JobView) -> bool:
+        """Whether the job that we submitted runs as another account than the owner's."""
+        ours = view.mark == self.mark and view.job_id == self.job_id and not self.over
+        return ours and view.owner is not None and view.owner != self.account
+
     def rightful(self, view: JobView) -> bool:
         """Whether a job is the one that this session submitted: a copied mark is nobody's.
 

@@ -59,6 +59,6 @@ async def locate(spawner: RoostSpawner, session: Session) -> None:
             )
             session.update(over=True, why=error.sentence, cause=str(Cause.FAILED))
         except ClusterError as error:
-            if not session.record.ready:
-                session.say(0, error.sentence)
+            if session.say(0, error.sentence):
+                spawner.log.warning("Session %s: %s", session.record.mark, error)
         await session.until(lambda record: record.placed or record.over, _LOOK_EVERY)

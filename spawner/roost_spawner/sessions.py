@@ -114,6 +114,8 @@ class Session:
         """When those end that it was given, by name."""
         self.memory_used: tuple[int, float] | None = None
         """MiB, and when its agent said so, in seconds since the epoch."""
+        self.failed_on = ""
+        """A node that could not start its job."""
         self.submission: asyncio.Task[None] | None = None
         self.farewell: asyncio.Task[None] | None = None
         self.notice: asyncio.Future[Any] | None = None
@@ -134,13 +136,15 @@ class Session:
         if self.record.over and not old.over:
             self.host.session_over(self)
 
-    def say(self, percent: int, message: str) -> None:
-        """Tell the user something, once."""
-        if all(message != said for _, said in self.news):
-            # Progress never runs backwards, whatever order things are noticed in.
-            percent = max([percent, *(done for done, _ in self.news)])
-            self.news = [*self.news, (percent, message)][-MOST_NEWS:]
-            self.wake()
+    def say(self, percent: int, message: str) -> bool:
+        """Tell the user something, once; whether it is news."""
+        if any(message == said for _, said in self.news):
+            return False
+        # Progress never runs backwards, whatever order things are noticed in.
+        percent = max([percent, *(done for done, _ in self.news)])
+        self.news = [*self.news, (percent, message)][-MOST_NEWS:]
+        self.wake()
+        return True
 
     def warn(self, notice: notices.Notice) -> None:
         """Warn the people in the session, once with the same words."""
@@ -198,6 +202,13 @@ class Session:
         stale = asked_at < self.started_at + _LISTING_LAG
         if view.state is JobState.QUEUED and record.started and stale:
             return
+        if not record.started and record.is_misnamed(view):
+            why = (
+                f"{record.cluster} runs your job as {view.owner}, and here you are "
+                f"{record.account}: the map files of hub and cluster must name the same account."
+            )
+            self.update(job_id=view.job_id, over=True, why=why, cause=str(Cause.FAILED))
+            return
         verdict = judge(record, view)
         if record.over and record.cause in _KNOWN_BETTER and verdict.cause in _SAYS_LESS:
             verdict = replace(verdict, why="", cause=None)
@@ -212,12 +223,19 @@ class Session:
             why=why if why or not record.over else record.why,
             cause=verdict.cause or record.cause,
             over=record.over or verdict.over,
-            node=record.node if record.placed else view.node or record.node,
+            node=record.node
+            if record.placed
+            else ""
+            if view.failed_on
+            else view.node or record.node,
             slot=record.slot if record.placed else view.slot or record.slot,
             ends_at=view.ends_at or record.ends_at,
             walltime_s=view.walltime_s or record.walltime_s,
         )
         self._seen = (view, self.record)
+        if view.failed_on != self.failed_on and not self.record.started:
+            self.failed_on = view.failed_on
+            self.wake()
         if why and not record.ready:
             self.say(20, why)
         if runs and not record.ready and view.node:

@@ -26,6 +26,18 @@ def test_a_person_has_the_account_of_their_line():
     assert people.account(IAM, "uuid-b") == "Bob"
 
 
+def test_a_byte_order_mark_loses_no_line(tmp_path):
+    path = tmp_path / "map"
+    path.write_text(f"SCITOKENS {IAM},uuid-a alice\nSCITOKENS {IAM},uuid-b Bob\n", "utf-8-sig")
+    assert MapFile(path).account(IAM, "uuid-a") == "alice"
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200b", "\u0405"])
+def test_a_line_that_begins_with_what_nobody_sees_is_not_passed_over(mark):
+    with pytest.raises(BadMapFile, match=r"line 2: .* is no way of authentication"):
+        parse(f"# people\n{mark}SCITOKENS {IAM},uuid-a alice\n")
+
+
 def test_the_issuers_trailing_slash_makes_no_difference():
     assert parse(GOOD).account(IAM + "/", "uuid-a") == "alice"
 

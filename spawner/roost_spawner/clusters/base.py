@@ -111,6 +111,8 @@ class JobRequest:
     extras: Mapping[str, str] = field(default_factory=dict)
     """Raw submit commands (HTCondor) or options (Slurm) of the profile; the family refuses those
     that would override what is ours."""
+    avoid: Sequence[str] = ()
+    """Host names of nodes that must not run it (HTCondor)."""
 
     @property
     def hub_id(self) -> str:
@@ -148,6 +150,9 @@ class JobView:
     """When its program began, in seconds since the epoch by the scheduler's clock."""
     ends_at: float | None = None
     """When its walltime is over, likewise."""
+    failed_on: str = ""
+    """Host name of a node that could not start the job, which therefore still waits for one that
+    can; it may never leave that node by itself."""
     walltime_s: float | None = None
     """Its walltime, where the hub holds it to that by its own clock as well: on HTCondor, where the
     start stands in the job's ad.  Slurm's controller has clock and limit to itself."""

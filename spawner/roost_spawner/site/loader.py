@@ -135,7 +135,7 @@ def _located(path: Path, marks: dict[Place, int], problem: fit.Problem) -> Mista
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SiteError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

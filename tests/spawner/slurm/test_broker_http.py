@@ -156,7 +156,9 @@ def mapped(issuer, subject):
 
 
 def passwd(name):
-    return SimpleNamespace(pw_uid=PEOPLE[name], pw_dir=f"/home/{name}", pw_shell="/bin/sh")
+    return SimpleNamespace(
+        pw_name=name, pw_uid=PEOPLE[name], pw_dir=f"/home/{name}", pw_shell="/bin/sh"
+    )
 
 
 @pytest.fixture

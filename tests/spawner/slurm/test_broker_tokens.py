@@ -62,12 +62,14 @@ def test_a_scope_that_only_begins_alike_is_not_taken():
 
 
 PASSWD = {
-    "alice": SimpleNamespace(pw_uid=2001, pw_dir="/home/alice", pw_shell="/bin/bash"),
-    "daemonish": SimpleNamespace(pw_uid=999, pw_dir="/", pw_shell=""),
-    "toor2": SimpleNamespace(pw_uid=0, pw_dir="/root", pw_shell="/bin/sh"),
-    "overflow": SimpleNamespace(pw_uid=65534, pw_dir="/", pw_shell=""),
-    "root": SimpleNamespace(pw_uid=0, pw_dir="/root", pw_shell="/bin/sh"),
-    "slurm": SimpleNamespace(pw_uid=64030, pw_dir="/", pw_shell=""),
+    "alice": SimpleNamespace(
+        pw_name="alice", pw_uid=2001, pw_dir="/home/alice", pw_shell="/bin/bash"
+    ),
+    "daemonish": SimpleNamespace(pw_name="daemonish", pw_uid=999, pw_dir="/", pw_shell=""),
+    "toor2": SimpleNamespace(pw_name="toor2", pw_uid=0, pw_dir="/root", pw_shell="/bin/sh"),
+    "overflow": SimpleNamespace(pw_name="overflow", pw_uid=65534, pw_dir="/", pw_shell=""),
+    "root": SimpleNamespace(pw_name="root", pw_uid=0, pw_dir="/root", pw_shell="/bin/sh"),
+    "slurm": SimpleNamespace(pw_name="slurm", pw_uid=64030, pw_dir="/", pw_shell=""),
 }
 
 
@@ -78,6 +80,13 @@ def accounts(name):
         return name
 
     return Accounts(mapped, lookup=PASSWD.__getitem__)
+
+
+async def test_an_account_that_the_system_writes_otherwise_is_refused_with_both_names():
+    """As by a name service that does not tell upper case from lower."""
+    lenient = Accounts(lambda _issuer, _subject: "Alice", lookup=lambda _: PASSWD["alice"])
+    with pytest.raises(Forbidden, match="account Alice, which is called alice on this cluster"):
+        await lenient.of("https://i", "s")
 
 
 async def test_an_ordinary_account_is_taken():

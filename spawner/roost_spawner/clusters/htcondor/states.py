@@ -28,6 +28,9 @@ PROJECTION = (
     "JobCurrentStartExecutingDate",
     "JobCurrentStartDate",
     "NumJobStarts",
+    "NumShadowStarts",
+    "JobDisconnectedDate",
+    "LastRemoteHost",
     "HoldReason",
     "HoldReasonCode",
     "HoldReasonSubCode",
@@ -51,6 +54,8 @@ _LATEST = 1 << 33
 _NO_AGENT = 75
 """EX_TEMPFAIL of sysexits(3), as the bootstrap ends."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING, SUSPENDED = range(1, 8)
+_FAILED_STARTS = 2
+"""Starts that came to nothing after which a node is held to be unable: one may be chance."""
 _BY = re.compile(r" \(by user ([^)@\s]+)\)$")
 _STOPPED = "stopped in JupyterHub"
 _BARE = re.compile(
@@ -75,6 +80,9 @@ def view(ad: Mapping[str, Any]) -> JobView:
     state = _state(ad)
     cause, reason, detail = _told(ad, state)
     slot, node = _place(ad)
+    if failed_on := _failed_on(ad, node):
+        state, slot, node = JobState.QUEUED, None, None
+        reason = ""  # whoever tries another node says so
     began, limit = _number(ad, "JobCurrentStartDate"), _number(ad, "RoostWalltime")
     live = state in {JobState.STARTING, JobState.RUNNING, JobState.SUSPENDED}
     return JobView(
@@ -92,6 +100,7 @@ def view(ad: Mapping[str, Any]) -> JobView:
         cause=cause,
         started_at=_number(ad, "JobCurrentStartExecutingDate"),
         ends_at=began + limit if live and began and limit else None,
+        failed_on=failed_on,
         walltime_s=limit,
     )
 
@@ -128,6 +137,25 @@ def _state(ad: Mapping[str, Any]) -> JobState:
         SUSPENDED: JobState.SUSPENDED,
     }
     return known.get(status, JobState.UNKNOWN) if isinstance(status, int) else JobState.UNKNOWN
+
+
+def _failed_on(ad: Mapping[str, Any], node: str | None) -> str:
+    """Return the node whose starter has ended before the job's program ran; empty if none has.
+
+    HTCondor 23.9 puts such a job back and tries again each second, often at the same node.  If the
+    node gives up the claim before the shadow does, the shadow waits until the job's lease is over
+    and hears no signal meanwhile, while the job is said to run.
+    """
+    status = ad.get("JobStatus")
+    if _executed(ad):
+        return ""
+    if status == IDLE and (_number(ad, "NumShadowStarts") or 0) >= _FAILED_STARTS:
+        return (_text(ad, "LastRemoteHost") or "").rpartition("@")[2]
+    lost, began = (
+        _number(ad, name) or 0 for name in ("JobDisconnectedDate", "JobCurrentStartDate")
+    )
+    stuck = status == RUNNING and lost and lost >= began
+    return node or "" if stuck else ""
 
 
 def _place(ad: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -73,6 +73,9 @@ def description(request: JobRequest) -> dict[str, str]:
         "My.WantRemoteUpdates": "true",
         "My.WantIOProxy": "false",
     }
+    if request.avoid:
+        nodes = ", ".join(map(_string, request.avoid))
+        found["My.RoostAvoid"] = f"{{{nodes}}}"
     if wish.gpus:
         found["request_gpus"] = str(wish.gpus)
     if wish.slot is SlotClass.RESERVED:
@@ -156,6 +159,8 @@ def _requirements(request: JobRequest) -> str:
         "(MY.NumJobStarts ?: 0) == 0",
         "MY.JobCurrentStartExecutingDate is undefined",
     ]
+    if request.avoid:
+        terms.append("member(TARGET.Machine, MY.RoostAvoid ?: {}) =!= true")
     if request.resources.slot is SlotClass.RESERVED:
         terms.insert(0, "TARGET.RoostSlot =?= true")
     return " && ".join(terms)

@@ -24,6 +24,10 @@ class PasswdEntry(Protocol):
     """What is read of ``pwd.struct_passwd``."""
 
     @property
+    def pw_name(self) -> str:
+        """The account's name, as the system writes it."""
+
+    @property
     def pw_uid(self) -> int:
         """The numeric user id."""
 
@@ -62,6 +66,12 @@ def check(name: str, entry: PasswdEntry | None, *, minimum_uid: int) -> Account:
         )
     if entry is None:
         raise Forbidden(f"The account {name} is not known on this cluster.")
+    if entry.pw_name != name:
+        # Names are compared letter by letter elsewhere; a name service may be more lenient.
+        raise Forbidden(
+            f"Your identity is mapped to the account {name}, which is called {entry.pw_name} on "
+            "this cluster. Its admins can put that into the map files."
+        )
     if entry.pw_uid < minimum_uid or entry.pw_uid == _NOBODY:
         raise Forbidden(f"The account {name} belongs to the system; no notebooks are run for it.")
     return Account(name, entry.pw_uid, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")

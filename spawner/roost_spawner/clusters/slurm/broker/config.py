@@ -131,7 +131,7 @@ def load(path: Path) -> Config:
         If anything in it is missing, unknown or of the wrong kind, or the key cannot be read.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:
