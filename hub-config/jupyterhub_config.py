@@ -23,7 +23,7 @@ def secret(name: str) -> str:
 
 os.umask(0o077)  # databases, logs and keys are the hub's alone
 # Sets tornado_settings too, with the headers of the pages: add to them, do not replace them.
-site = configure(c, ETC / "site.yaml")
+site = configure(c, ETC / "site.yaml", audit_log=STATE / "audit.log")
 HUB = site.hub_url.rstrip("/")
 
 # -- who may enter ------------------------------------------------------------------------------
@@ -33,6 +33,7 @@ c.IAMOAuthenticator.client_secret = secret("iam-client-secret")
 c.IAMOAuthenticator.oauth_callback_url = f"{HUB}/hub/oauth_callback"
 c.IAMOAuthenticator.map_file = str(ETC / "mapfile")
 c.IAMOAuthenticator.admin_groups = {"/roost/admins"}
+c.IAMOAuthenticator.block_file = str(STATE / "blocked.json")  # of `roost block`
 c.IAMOAuthenticator.enable_auth_state = True
 c.CryptKeeper.keys = [secret("crypt-key")]
 c.Shepherd.vault_url = f"sqlite:///{STATE}/vault.sqlite"

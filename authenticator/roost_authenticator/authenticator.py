@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote_plus, urlencode
 
 from jupyterhub import orm
+from roost_shepherd import audit
 from roost_shepherd.errors import (
     AccountSuspended,
     AupRequired,
@@ -32,6 +33,7 @@ from traitlets import Instance, TraitError, default
 
 from roost_authenticator import pages
 from roost_authenticator.accounts import Accounts, ByClaim, ByHook, ByMapFile
+from roost_authenticator.blocks import BadBlocks, Blocks
 from roost_authenticator.claims import Identity, identity
 from roost_authenticator.errors import (
     AccountTaken,
@@ -106,6 +108,7 @@ class IAMOAuthenticator(IAMSettings):
         self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs, http_proxy=proxy)
         self._http = HttpClient(ca_certs=ca_certs, http_proxy=proxy)
         self._accounts = self._source_of_accounts()
+        self.blocks = Blocks(self.block_file, self.log)
         self.standing = Standing(self)
         self.sweep = Sweep(self.standing, log=self.log)
         self.sessions_of: list[Any] = []
@@ -160,8 +163,11 @@ class IAMOAuthenticator(IAMSettings):
         """
         try:
             self.shepherd.open()
+            self.blocks.open()
         except ShepherdError as error:
             app.exit(error.sentence)
+        except BadBlocks as error:
+            app.exit(str(error))
         self._app = app
         IOLoop.current().add_callback(self.shepherd.start)
         IOLoop.current().add_callback(self.standing.departures.run, app)
@@ -229,6 +235,12 @@ class IAMOAuthenticator(IAMSettings):
                 await self._first_come(model["name"], person)
         except (AuthenticatorError, ShepherdError) as error:
             self.log.warning("Login not possible: %s", error)
+            audit.note(
+                "login_refused",
+                subject=person.subject if person else None,
+                why=error.sentence,
+                address=handler.request.remote_ip,
+            )
             raise self.page(error, person) from None
         handler.pending_grant = _PendingGrant(person.issuer, person.subject, answer)
         return model
@@ -410,7 +422,15 @@ class IAMOAuthenticator(IAMSettings):
         except ShepherdError as error:
             self.log.warning("The grant of %s cannot be kept: %s", model["name"], error)
             raise unavailable(error) from None
+        audit.note("login", user=model["name"], address=handler.request.remote_ip)
         return model
+
+    def check_blocked_users(self, username: str, authentication: Any = None) -> Any:
+        """Tell whether a user is not blocked, by an admin's command or JupyterHub's settings."""
+        if username in self.blocks:
+            audit.note("login_refused", user=username, why="blocked by an admin")
+            return False
+        return super().check_blocked_users(username, authentication)
 
     async def delete_user(self, user: Any) -> None:
         """Give the grant of a user whom an admin deletes up; a failure keeps nobody in the list."""

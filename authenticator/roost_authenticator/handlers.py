@@ -16,6 +16,7 @@ from jupyterhub.handlers.login import LoginHandler
 from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler, OAuthLogoutHandler
 from roost_shepherd.errors import AccountSuspended, AupRequired, ShepherdError
 from roost_shepherd.keys import same_issuer
+from roost_shepherd.pace import Pace
 from roost_shepherd.provider import sort_error
 from roost_shepherd.vault.models import GrantState
 from tornado import web
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from roost_authenticator.errors import AuthenticatorError
 
 
+LOGINS = Pace(200, 1.0)
+"""Steps of logins from one address, two for each login: a class behind one address comes at once.
+Each second step is a call to the provider."""
+_TOO_MANY = "Too many logins come from your address."
 PATIENCE = 15.0
 """Seconds that a logout waits for the provider's word."""
 
@@ -66,6 +71,7 @@ class IAMLoginHandler(OAuthLoginHandler):  # type: ignore[misc]
 
     async def get(self) -> None:
         """Redirect, once it is known where to."""
+        LOGINS.keep(self.request.remote_ip, _TOO_MANY)
         try:
             await self.authenticator.discover()
         except ShepherdError as error:
@@ -82,6 +88,7 @@ class IAMCallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
 
     async def get(self) -> None:
         """Let the user in, or say who is not."""
+        LOGINS.keep(self.request.remote_ip, _TOO_MANY)
         self.check_arguments()
         user = await self.login_user()
         if user is None:

@@ -108,6 +108,13 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         way groups, admin rights and API tokens are gone, and nothing new can be started.
         """,
     )
+    block_file = Unicode(
+        config=True,
+        help="""
+        The file in which `roost block` keeps who is blocked; empty: nobody can be. It is read
+        again when it changes.
+        """,
+    )
     audiences = List(
         Unicode(),
         config=True,

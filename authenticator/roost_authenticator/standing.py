@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from roost_authenticator.authenticator import IAMOAuthenticator
+    from roost_authenticator.blocks import Block
 
 RENEW_AT = "claims_renew_at"
 """The name in ``auth_state`` of the time from which claims are asked for again."""
@@ -75,6 +76,10 @@ class Standing:
             Seconds: how old the provider's word may be.  Without it, it is good as long as the
             token that came with it is not due to be renewed.
         """
+        if user.name in self._own.blocks:
+            blocked = Fresh(refused="an admin blocked the account")
+            await self._remove(user, handler, blocked, stop=True)
+            return False
         try:
             return await self._judge(user, handler, within)
         except Transient:
@@ -84,6 +89,10 @@ class Standing:
                 "The state of %s's grant is not known; nobody is logged out", user.name
             )
             return True
+
+    def blocks(self) -> Mapping[str, Block]:
+        """Return whom an admin has blocked, by name."""
+        return self._own.blocks.now()
 
     def came(self, name: str) -> None:
         """Note a new login: what was known of the old one does not count any more."""
@@ -124,8 +133,10 @@ class Standing:
         asked = self._asked.get(name, float("-inf"))
         return within is not None and time.monotonic() > asked + within
 
-    async def _remove(self, user: Any, handler: Any, fresh: Fresh) -> None:
-        stop = self._own.on_loss_of_access == "stop"
+    async def _remove(
+        self, user: Any, handler: Any, fresh: Fresh, *, stop: bool | None = None
+    ) -> None:
+        stop = self._own.on_loss_of_access == "stop" if stop is None else stop
         try:
             await self.removal.of(
                 user, handler, why=fresh.refused or "", stop=stop, groups=fresh.groups

@@ -11,9 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.handlers import BaseHandler
+from roost_shepherd import audit
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from roost_authenticator.blocks import Block
     from roost_authenticator.standing import Standing
 
 EVERY = 15.0
@@ -34,6 +38,7 @@ class Sweep:
     def __init__(self, standing: Standing, *, log: Any) -> None:
         self._standing = standing
         self._log = log
+        self._blocked: Mapping[str, Block] = {}
 
     async def run(self, app: Any) -> None:
         """Look from when the hub is up until it ends."""
@@ -46,7 +51,15 @@ class Sweep:
 
     async def round(self, app: Any) -> None:
         """Look once."""
-        for user in [user for user in app.users.values() if user.active]:
+        blocks = self._standing.blocks()
+        for name in blocks.keys() - self._blocked.keys():
+            audit.note("block", user=name, why=blocks[name].reason)
+        for name in self._blocked.keys() - blocks.keys():
+            audit.note("unblock", user=name)
+        self._blocked = blocks
+        for user in [user for user in app.users.values() if user.active or user.name in blocks]:
+            if user.name in blocks:
+                user._auth_refreshed = None  # noqa: SLF001 - their next request is judged at once
             handler = _handler(app)
             found = await self._standing.of(user, handler)
             if isinstance(found, dict):

@@ -22,8 +22,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from roost_shepherd.errors import ShepherdError
+from roost_shepherd.pace import TooOften
 from roost_spawner.handoff import SCOPE
-from roost_spawner.pace import TooOften
 from roost_spawner.status import status_of
 from tornado import web
 from tornado.iostream import StreamClosedError

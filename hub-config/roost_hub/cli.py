@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from roost_hub import proxy_cli, site_cli, vault_cli
+from roost_hub import block_cli, proxy_cli, site_cli, vault_cli
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     site_cli.add(commands)
     vault_cli.add(commands)
     proxy_cli.add(commands)
+    block_cli.add(commands)
     arguments = parser.parse_args(argv)
     match arguments.command:
         case "check":
@@ -26,5 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return site_cli.schema()
         case "proxy":
             return proxy_cli.run(arguments)
+        case name if name in block_cli.COMMANDS:
+            return block_cli.run(arguments)
         case _:
             return vault_cli.run(arguments)

@@ -17,6 +17,7 @@ from roost_spawner.ssl_errors import contain_errors
 
 from roost_hub import announcements, api, health_api, servers, startup, tokens
 from roost_hub.admin import handlers as admin
+from roost_hub.entries import log_function
 from roost_hub.lab import lab_environment, lab_files
 from roost_hub.page_security import secure_pages
 
@@ -36,7 +37,12 @@ def _extend(section: Any, name: str, values: Sequence[Any]) -> None:
     section[name] = [*known, *(value for value in values if value not in known)]
 
 
-def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site:
+def configure(
+    c: Config,
+    site_file: str | Path = "/etc/roost/site.yaml",
+    *,
+    audit_log: str | Path | None = None,
+) -> Site:
     """Set up spawner, authenticator, scopes and pages.
 
     Parameters
@@ -45,6 +51,8 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
         The configuration object of ``jupyterhub_config.py``.
     site_file
         The site file.
+    audit_log
+        The file of the audit log; None: there is none.
 
     Returns
     -------
@@ -76,6 +84,7 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
         **hub.get("template_vars", {}),
     }
     secure_pages(hub, https=urlsplit(site.hub_url).scheme == "https")
+    hub.tornado_settings.setdefault("log_function", log_function)
     # To the pending page soon, yet late enough for a refused choice to be the answer to the click.
     hub.tornado_settings.setdefault("slow_spawn_timeout", 0.3)
     # A site's own files and variables go over ours.
@@ -98,5 +107,5 @@ def configure(c: Config, site_file: str | Path = "/etc/roost/site.yaml") -> Site
     # A session that was starting when the hub went away cannot come up before the hub answers its
     # agent: do not wait for it.
     hub.init_spawners_timeout = hub.get("init_spawners_timeout", 1)
-    startup.schedule(site_file)
+    startup.schedule(site_file, audit_log)
     return site

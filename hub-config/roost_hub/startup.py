@@ -7,6 +7,7 @@ tokens fresh, whether or not a user opens a page.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 from jupyterhub.app import JupyterHub
 from jupyterhub.utils import make_ssl_context, url_path_join
+from roost_shepherd import audit
 from roost_spawner.engine import shared_engine
 from roost_spawner.gauges import gauges
 from roost_spawner.origin import Origin
@@ -46,7 +48,7 @@ _BUSY = frozenset({429, 503})
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def schedule(site_file: str | Path) -> None:
+def schedule(site_file: str | Path, audit_log: str | Path | None = None) -> None:
     """Begin when the hub that is being configured has started.
 
     ``jupyterhub_config.py`` is read within the hub's event loop; without one (``roost check``, a
@@ -56,6 +58,8 @@ def schedule(site_file: str | Path) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
+    if audit_log is not None:
+        atexit.register(audit.open_log(audit_log))
     _keep(loop.create_task(_begin_when_up(Path(site_file)), name="roost-startup"))
 
 

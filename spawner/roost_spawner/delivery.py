@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from roost_shepherd import audit
 from roost_shepherd.errors import ScopeRefused, ShepherdError
 
 from roost_spawner import metrics
@@ -231,6 +232,9 @@ def _host(issuer: str) -> str:
 
 def tell(session: Session, handout: Handout) -> None:
     """Take note of what a session was given, for who looks at it and for the metrics."""
+    if handout.tokens:
+        record = session.record
+        audit.note("tokens", user=record.account, session=record.mark, names=sorted(handout.tokens))
     for name, issued_at in handout.issued_at.items():
         expires_at = handout.tokens[name]["expires_at"]
         before = session.delivered.get(name)

@@ -35,6 +35,7 @@ import batchspawner.api
 from jupyterhub.apihandlers import APIHandler, default_handlers
 from jupyterhub.metrics import prometheus_log_method
 from jupyterhub.scopes import define_custom_scopes, has_scope
+from roost_shepherd.pace import Pace
 from tornado import web
 
 from roost_spawner import agent_archive, compat, intake
@@ -42,7 +43,6 @@ from roost_spawner.bundle import ends_in
 from roost_spawner.delivery import NOT_ALLOWED, refused, tell
 from roost_spawner.errors import ProofRefused, RoostError
 from roost_spawner.intake import MAX_BODY, BadBody
-from roost_spawner.pace import Pace
 from roost_spawner.proof import Crowded, NotYet, digest, prove
 from roost_spawner.quiet import Quiet
 from roost_spawner.recovery import recover

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from jupyterhub import orm
+from roost_authenticator import blocks
 from roost_authenticator.standing import RENEW_AT
+from roost_shepherd import audit
+from roost_shepherd.pace import Pace
 
-from .conftest import ALICE, CAROL, account, become_due, log_in
+from tests.support.iam import Refused
+
+from .conftest import ALICE, CAROL, STRANGER, account, become_due, log_in
 
 pytestmark = pytest.mark.hub
 
@@ -280,3 +286,77 @@ async def test_a_session_gets_tokens_on_a_word_of_the_provider_that_is_a_minute_
         assert await may(user, None)  # the login was just now
         monkeypatch.setattr("roost_authenticator.authenticator.TOKENS_WITHIN", 0.0)
         assert not await may(user, None)
+
+
+async def test_who_is_blocked_loses_session_tokens_and_login_until_unblocked(world, monkeypatch):
+    file = world.folder / "blocked.json"
+    # `keep` is for those who leave; who is blocked goes at once.
+    async with world.hub(block_file=str(file), on_loss_of_access="keep") as hub:
+        browser, _ = await log_in(hub, world, ALICE)
+        user = hub.users[account(hub, "alice")]
+        spawner = pretend_session(user, monkeypatch)
+        stopped = []
+
+        async def stop(handler, stopping, name=""):
+            stopped.append((stopping.name, name))
+            spawner.__dict__["up"] = False
+
+        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        assert await hub.authenticator.may_have_tokens(user, None)
+        blocks.block(file, "alice", "mines\ncoins")
+        assert blocks.read(file)["alice"].reason == "mines coins"
+        assert not await hub.authenticator.may_have_tokens(user, None)
+        await hub.authenticator.sweep.round(hub)
+        await hub.authenticator.standing.removal.settle()
+        assert stopped == [("alice", "")]
+        assert (await get(hub, browser)).status == 302
+        with pytest.raises(Refused) as refused:
+            await log_in(hub, world, ALICE)
+        assert refused.value.status == 403
+        await log_in(hub, world, CAROL)
+        file.write_text("{")  # damaged: who was blocked still is
+        assert "alice" in hub.authenticator.blocks
+        file.write_text('{"alice": {"at": 1.0, "reason": ""}}')
+        assert blocks.unblock(file, "alice")
+        await log_in(hub, world, ALICE)
+
+
+async def test_a_block_outlives_the_hub_and_can_be_made_while_it_is_down(world):
+    file = world.folder / "blocked.json"
+    blocks.block(file, "alice")
+    async with world.hub(block_file=str(file)) as hub:
+        with pytest.raises(Refused):
+            await log_in(hub, world, ALICE)
+
+
+async def test_logins_of_one_address_beyond_the_rate_are_told_when_to_come_again(
+    world, monkeypatch
+):
+    monkeypatch.setattr("roost_authenticator.handlers.LOGINS", Pace(3, 60.0))
+    async with world.hub() as hub:
+        await log_in(hub, world, ALICE)  # two steps
+        with pytest.raises(Refused) as refused:
+            await log_in(hub, world, CAROL)
+        assert refused.value.status == 429
+        assert "Too many logins come from your address." in str(refused.value)
+
+
+async def test_logins_and_refusals_stand_in_the_audit_log_without_secrets(world, tmp_path):
+    path = tmp_path / "audit.log"
+    close = audit.open_log(path)
+    try:
+        async with world.hub() as hub:
+            await log_in(hub, world, ALICE)
+            with pytest.raises(Refused):
+                await log_in(hub, world, STRANGER)
+    finally:
+        close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["event"], line.get("user")) for line in lines] == [
+        ("login", "alice"),
+        ("login_refused", None),
+    ]
+    assert lines[1]["subject"] == STRANGER.subject
+    assert all(line["address"] == "127.0.0.1" for line in lines)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert world.client.client_secret not in path.read_text()

@@ -63,7 +63,7 @@ async def test_a_copied_hub_with_the_same_hub_id_and_its_original_leave_each_oth
     ground, fleet
 ):
     async with second_hub(ground, ground.hub_id) as copy:
-        people = await _users(ground.site, "alice")
+        people = await _users(ground.site, "alice", "bob")
         others = Fleet(copy, people)
         try:
             ours, theirs = await _run(fleet, "running"), await _run(others, "running")

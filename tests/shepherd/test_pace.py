@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from roost_spawner.pace import Pace
+from roost_shepherd.pace import Pace
 
 pytestmark = pytest.mark.unit
 
