@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from roost_spawner.clusters.htcondor import capacity, explain, states
-from roost_spawner.clusters.htcondor.ads import LONGEST, UNREADABLE, Reader, plain
+from roost_spawner.clusters.htcondor.ads import LONGEST, UNREADABLE, Reader, literal, plain
 
 pytestmark = pytest.mark.unit
 
@@ -169,3 +169,31 @@ def test_a_pool_is_counted_whatever_its_slots_say(slots):
 def test_a_wait_is_explained_whatever_ads_say(job, slots):
     mine = {"ClusterId": 1, "ProcId": 0, **job}
     assert all(isinstance(text, str) for text in explain.Explanation([mine], slots).of("1.0"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_one"),
+    [
+        ("1", True),
+        ("-1.5e308", True),
+        ("true", True),
+        ("undefined", True),
+        (r'"a\"b\\"', True),
+        (r'"[]^ \\ x"', True),
+        ("Chain12", False),
+        ('"a" == Chain12', False),
+        (r'"a\"" == Chain12', False),
+        (r'"a\\" + "b"', False),
+        ('"a^" + "b"', False),
+        ("{1, 2}", False),
+        ('real("NaN")', False),
+        ("(1)", False),
+        ("error", False),
+    ],
+)
+def test_a_schedd_tells_literals_from_expressions_without_following_them(expression, is_one):
+    chain = {f"Chain{i}": f"strcat(Chain{i - 1}, Chain{i - 1}, Chain{i - 1})" for i in range(1, 31)}
+    text = "".join(f"{name} = {value};" for name, value in chain.items())
+    ad = classad2.ClassAd(f'[{text} Chain0 = "x"; X = {expression.replace("12", "30")}]')
+    ad["Is"] = classad2.ExprTree(literal(["X", "NotThere"]))
+    assert ad.eval("Is") is is_one

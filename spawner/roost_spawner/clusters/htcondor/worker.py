@@ -106,7 +106,7 @@ def _jobs(_settings: Message, call: Message) -> Any:
 
 
 # What could not be read stays known between the calls of a lane.
-_queue = Reader("ClusterId", also=("ProcId",))
+_queue = Reader("ClusterId", also=("ProcId",), literals=True)
 _pool = Reader("Name", comparisons=True)
 
 
