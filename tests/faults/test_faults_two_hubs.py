@@ -76,7 +76,9 @@ async def test_a_copied_hub_with_the_same_hub_id_and_its_original_leave_each_oth
                 await until(told, f"{service} has told its admin of the other", 60)
             await asyncio.sleep(25)  # the first removed the other's jobs after 19 s
             await _unharmed(*ours, *theirs)
-            await others.end()
+            # Their jobs cannot be told apart by the hub_id: the queues are empty after both.
+            await asyncio.gather(*(guest.ask_to_stop() for guest in others.guests))
+            await asyncio.gather(*(guest.gone() for guest in others.guests))
             await fleet.end()
         finally:
             await others.close()
