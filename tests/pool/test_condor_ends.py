@@ -71,6 +71,17 @@ async def test_a_running_job_says_since_when_and_until_when(talk):
     assert view.ends_at == pytest.approx(view.started_at + 300, abs=3)
 
 
+async def test_an_admin_prolongs_a_session_and_its_owner_does_not(talk, testbed):
+    job_id, look = await start(talk, walltime_s=300)
+    view = await until(look, running)
+    change = ["condor_qedit", job_id, "RoostWalltime", "600"]
+    testbed.hosts["ap"].run(change, user="bob", check=False)
+    assert (await look()).ends_at == view.ends_at
+    await by_admin(talk, *change)
+    later = await until(look, lambda found: found.ends_at != view.ends_at, 10)
+    assert later.ends_at == view.ends_at + 300
+
+
 async def test_a_job_past_its_walltime_ends_for_that_reason(talk):
     _, look = await start(talk, walltime_s=3)
     view = await until(look, over)
