@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from roost_authenticator.errors import NotMapped
 from roost_shepherd.errors import NeedsLogin, ProviderUnreachable, TokenInvalid
+from roost_shepherd.pace import Pace
 from roost_spawner.clusters.base import (
     JobRequest,
     JobState,
@@ -260,6 +261,25 @@ async def test_submits_that_take_long_count_for_those_that_come_after(client, sl
     go_on.set()
     answers = await asyncio.gather(*submits, return_exceptions=True)
     assert [type(answer) for answer in answers if answer != "7"] == [NotAuthorized] * 2
+
+
+async def test_who_submits_too_often_is_told_when_to_come_back_and_others_go_on(
+    client, url, slurm, broker
+):
+    now = 1000.0
+    broker._pace = Pace(2, 30.0, clock=lambda: now)
+    for _ in "12":
+        await client.submit(wish(), token=f"alice:{ALL}")
+    sent = len(slurm.asked_as)
+    with pytest.raises(ClusterRefused, match=r"too often. Please try again in 30 s\."):
+        await client.submit(wish(), token=f"alice:{ALL}")
+    answer = await ask(url, "POST", "/v1/jobs", f"alice:{ALL.replace(' ', '+')}", {})
+    assert (answer.code, answer.headers["Retry-After"]) == (429, "30")
+    assert len(slurm.asked_as) == sent
+    await client.submit(wish(), token=f"bob:{ALL}")
+    await client.cancel("7", token=f"bob:{ALL}")
+    now += 30
+    await client.submit(wish(), token=f"alice:{ALL}")
 
 
 async def test_a_listing_that_cannot_be_read_keeps_nobody_from_a_submit(client, slurm, broker):

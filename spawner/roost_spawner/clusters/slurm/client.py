@@ -237,7 +237,7 @@ class SlurmBroker:
             return None
         if response.code in (401, 403):
             raise NotAuthorized(told or f"{self.name} does not take your identity.", detail=detail)
-        if response.code == 400 and told:
+        if response.code in (400, 429) and told:  # no job was made
             raise ClusterRefused(told, detail=detail)
         if answer and answer.get("kind") == "not_reached":
             raise NotReached(told or f"{self.name} does not answer at the moment.", detail=detail)

@@ -7,6 +7,7 @@
   x Forbidden           (403: this identity may not do this)
     + ScopeMissing      (403: the token would have to carry another scope)
   x JobNotFound         (404: Slurm has no such job)
+  x TooOften            (429: no job was made; ask again after a while)
   x SchedulerFailed     (502: Slurm answered with something else than an answer)
   x Unavailable         (503: Slurm or the identity provider does not answer; try again)
     + NotReached        (503: Slurm's controller was not even reached: nothing was taken)
@@ -95,6 +96,24 @@ class JobNotFound(BrokerError):
     status = 404
     # Any proxy can answer 404; only this one may make a hub forget a job.
     kind = "no_such_job"
+
+
+class TooOften(BrokerError):
+    """An account submits more often than is allowed.
+
+    Parameters
+    ----------
+    seconds
+        After which it may submit again.
+    """
+
+    status = 429
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"You start notebooks on this cluster too often. Please try again in {seconds} s."
+        )
+        self.seconds = seconds
 
 
 class SchedulerFailed(BrokerError):

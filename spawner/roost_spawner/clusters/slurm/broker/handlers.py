@@ -15,6 +15,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
     BadRequest,
     BrokerError,
     ScopeMissing,
+    TooOften,
     Unauthenticated,
 )
 
@@ -75,6 +76,8 @@ class BaseHandler(web.RequestHandler):
             self._challenge(error)
             if error.status == 503:
                 self.set_header("Retry-After", _RETRY_AFTER)
+            if isinstance(error, TooOften):
+                self.set_header("Retry-After", str(error.seconds))
         elif isinstance(error, web.HTTPError):
             answer["error"] = f"{self.request.path} does not take {self.request.method} like this."
         self.finish(json.dumps(answer))

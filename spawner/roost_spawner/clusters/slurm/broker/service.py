@@ -10,6 +10,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from roost_shepherd.pace import Pace
+
 from roost_spawner.clusters.slurm.broker import capacity, rules, tokens, views, wishes
 from roost_spawner.clusters.slurm.broker.cancels import Cancels
 from roost_spawner.clusters.slurm.broker.errors import (
@@ -20,6 +22,7 @@ from roost_spawner.clusters.slurm.broker.errors import (
     NoSuchAccount,
     NoSuchNode,
     NotReached,
+    TooOften,
 )
 from roost_spawner.clusters.slurm.broker.listing import Listing, News
 from roost_spawner.clusters.slurm.broker.marks import Marks
@@ -41,6 +44,10 @@ _COUNT_AGE = 15.0
 query.  What came after it is counted by ourselves."""
 _CAPACITY_AGE = 15.0
 """Likewise for what of a capacity changes slowly: partitions, the queue, when jobs end."""
+
+_AT_ONCE = 40
+"""Submits that an account may make at once; then one every :data:`_EVERY` seconds."""
+_EVERY = 2.0
 
 log = logging.getLogger("roost.broker")
 audit = logging.getLogger("roost.broker.audit")
@@ -75,6 +82,7 @@ class Broker:
         self._cancels = Cancels()
         self._marks = Marks()
         self._submits = Submits()
+        self._pace = Pace(_AT_ONCE, _EVERY)
 
     async def identify(self, authorization: str | None) -> Caller:
         """Return whose token is shown in an ``Authorization`` header."""
@@ -86,6 +94,8 @@ class Broker:
         caller.require(tokens.SUBMIT)
         account = await self._owner(caller, "submit")
         try:
+            if seconds := self._pace.wait(account.name):
+                raise TooOften(seconds)
             wish = wishes.read(body, self._config.limits)
             job_id = await self._submit(account, wish)
         except NoSuchNode as error:
