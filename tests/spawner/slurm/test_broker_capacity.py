@@ -51,6 +51,8 @@ def seen(name, partition="gpu", jobs=()):
         ("gpu:a100:2(IDX:0,2),gpu:v100:1(IDX:3)", {"a100": 2, "v100": 1}),
         ("mygpu:2,gpu:1", {None: 1}),
         ("vgpu:4", {}),
+        ("gpu:no_consume:2,gpu:a100:no_consume:4", {None: 2, "a100": 4}),
+        ("gpu(null),gres/gpu=2", {}),
         ("shard:gpu:4,craynetwork:1", {}),
         ("gpu:" + "9" * 5000, {}),
     ],

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 _LONGEST = 2000
 """Characters of a text that go out."""
-_GPUS = re.compile(r"(?:^|,)gpu(?::(?P<type>\(null\)|[^:,()]+))?:(?P<count>\d{1,9})(?![^,(:])")
+# slurm.conf(5), Gres: <name>[:<type>][:no_consume]:<number>.
+_GPUS = re.compile(
+    r"(?:^|,)gpu(?::(?!no_consume:)(?P<type>\(null\)|[^:,()]+))?(?::no_consume)?"
+    r":(?P<count>\d{1,9})(?![^,(:])"
+)
 
 
 def finished(raw: Mapping[str, Any]) -> bool:
