@@ -21,7 +21,6 @@ _MUST = (
     "RemoteHost",
     "StartdPrincipal",
     "GlobalJobId",
-    "JobStatus",
     "JobUniverse",
     "EnteredCurrentStatus",
     "JobCurrentStartDate",
