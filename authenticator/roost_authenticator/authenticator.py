@@ -105,7 +105,9 @@ class IAMOAuthenticator(IAMSettings):
         super().__init__(**kwargs)
         self.check_settings(kwargs)
         ca_certs, proxy = self.ca_file or None, self.http_proxy
-        self.verifier = TokenVerifier(self.issuer, ca_certs=ca_certs, http_proxy=proxy)
+        self.verifier = TokenVerifier(
+            self.issuer, ca_certs=ca_certs, http_proxy=proxy, leeway=self.clock_leeway
+        )
         self._http = HttpClient(ca_certs=ca_certs, http_proxy=proxy)
         self._accounts = self._source_of_accounts()
         self.blocks = Blocks(self.block_file, self.log)

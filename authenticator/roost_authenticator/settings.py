@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oauthenticator.oauth2 import OAuthenticator
 from roost_shepherd.errors import BadSetting
 from roost_shepherd.http import require_https, require_proxy
-from traitlets import Callable, Enum, List, TraitError, Unicode, default, validate
+from traitlets import Callable, Enum, Float, List, TraitError, Unicode, default, validate
 
 from roost_authenticator.claims import Profile
 
@@ -146,6 +146,16 @@ class IAMSettings(OAuthenticator):  # type: ignore[misc]
         directly: `http://proxy.example.org:3128`, with `user:password@` before the host if the
         proxy wants them. TLS goes through it to the IAM, whose certificate is verified all the
         same. The variables `http_proxy` and `https_proxy` of the environment do not count.
+        """,
+    )
+
+    clock_leeway = Float(
+        10.0,
+        min=0.0,
+        config=True,
+        help="""
+        Seconds by which the IAM's clock and this host's may differ. Keep the clocks right instead
+        of raising it: a token counts as long beyond its end, too.
         """,
     )
 

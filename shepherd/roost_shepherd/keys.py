@@ -69,6 +69,8 @@ class TokenVerifier:
         File of CA certificates, if not the system's.
     http_proxy
         As for :class:`~.http.HttpClient`.
+    leeway
+        Seconds that the issuer's clock and this host's may differ.
     clock
         Seconds since the epoch.
     cache_for
@@ -83,12 +85,14 @@ class TokenVerifier:
         *,
         ca_certs: str | None = None,
         http_proxy: str | None = None,
+        leeway: float = 10.0,
         clock: Callable[[], float] = time.time,
         cache_for: float = 3600.0,
         refetch_after: float = 30.0,
     ) -> None:
         self.issuer = require_https(issuer, "The issuer")
         self._http = HttpClient(ca_certs=ca_certs, http_proxy=http_proxy)
+        self._leeway = leeway
         self._clock = clock
         self._cache_for = cache_for
         self._refetch_after = refetch_after
@@ -119,7 +123,7 @@ class TokenVerifier:
         return self._metadata
 
     async def verify(
-        self, token: str, *, audience: str, nonce: str | None = None, leeway: float = 10
+        self, token: str, *, audience: str, nonce: str | None = None, leeway: float | None = None
     ) -> dict[str, Any]:
         """Return the claims of a token that is good for ``audience`` now.
 
@@ -133,7 +137,7 @@ class TokenVerifier:
         nonce
             For an id_token: the nonce of our own authorization request.
         leeway
-            Seconds that clocks may differ.
+            Seconds that clocks may differ, if not as many as this verifier allows.
 
         Raises
         ------
@@ -159,7 +163,7 @@ class TokenVerifier:
             audience=audience,
             nonce=nonce,
             now=self._clock(),
-            leeway=leeway,
+            leeway=self._leeway if leeway is None else leeway,
         )
         return claims
 
@@ -275,7 +279,11 @@ def check_claims(
         raise TokenInvalid("The token has expired.")
     for name in ("nbf", "iat"):
         if name in claims and _number(claims, name) - leeway > now:
-            raise TokenInvalid("The token is not valid yet.")
+            ahead = math.ceil(_number(claims, name) - now)
+            raise TokenInvalid(
+                f"The token is not valid yet: its issuer's clock is {ahead} s ahead of this "
+                f"host's; {leeway:g} s are allowed. One of the two clocks is wrong."
+            )
     if nonce is not None:
         _check_login(claims, client_id=audience, nonce=nonce, several=len(audiences) > 1)
 

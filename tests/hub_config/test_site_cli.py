@@ -93,6 +93,11 @@ def test_all_mistakes_are_listed_with_file_line_and_what_is_allowed(check):
             "groups: [/cms, cms]",
             "line 25: profiles.big.groups.1: 'cms' and '/cms' are the same group",
         ),
+        (
+            "slot: ordinary",
+            "groups: [/cms, /cms gpu]",
+            "line 25: profiles.big.groups.1: '/cms gpu' has a blank, as no group of an IAM has",
+        ),
         ("8h}", "8h, groups: [cms]}", ""),
         (
             "slot: ordinary",

@@ -113,6 +113,18 @@ async def test_clocks_may_differ_by_the_leeway(verifier, double, claims, clock):
         await verifier.verify(token, audience=ME, leeway=0)
 
 
+async def test_a_clock_that_is_ahead_is_named_and_may_be_allowed(verifier, double, claims, clock):
+    token = double.keys[0].token(claims(iat=time.time(), nbf=time.time()))
+    clock.ahead = -12
+    with pytest.raises(TokenInvalid, match=r"clock is 1[23] s ahead of this host's; 10 s are"):
+        await verifier.verify(token, audience=ME)
+    patient = TokenVerifier(double.issuer, leeway=15.0, clock=clock)
+    try:
+        assert (await patient.verify(token, audience=ME))["iss"] == verifier.issuer
+    finally:
+        await patient.close()
+
+
 async def test_alg_none_is_refused(verifier, double, claims):
     for alg in ("none", "None", "NONE", None, 7, ["RS256"]):
         with pytest.raises(TokenInvalid):

@@ -74,6 +74,11 @@ def _slashes(site: Site) -> Iterator[Problem]:
         *((("profiles", name, "groups"), one.groups) for name, one in site.profiles.items()),
     ):
         for index, group in enumerate(groups):
+            if len(group.split()) > 1:
+                yield (
+                    (*place, index),
+                    f"{group!r} has a blank, as no group of an IAM has: nobody is in",
+                )
             first = spelled.setdefault(group.strip("/"), group)
             if first != group:
                 yield (*place, index), f"{group!r} and {first!r} are the same group"
