@@ -10,9 +10,8 @@ import pytest
 from roost_spawner.clusters.base import Cause, JobState
 from roost_spawner.errors import ClusterRefused
 
-from testbed import lifecycle
-from testbed.steps import Printer
 from tests.support.condor import PoolTalk
+from tests.support.ground import HTCONDOR, Ground
 
 pytestmark = pytest.mark.pool
 
@@ -170,8 +169,8 @@ async def test_a_node_without_the_agent_is_told(talk):
 
 
 async def test_who_waits_is_told_how_many_are_ahead(talk, testbed):
-    matchmaker = lifecycle.find_service(testbed, "negotiator-nb")
-    await asyncio.to_thread(lifecycle.stop_service, testbed, matchmaker)
+    ground = Ground(testbed)
+    await ground.close(HTCONDOR)
     try:
         first, _ = await start(talk)
         second, look = await start(talk)
@@ -181,7 +180,7 @@ async def test_who_waits_is_told_how_many_are_ahead(talk, testbed):
         # The same look at the queue serves everybody for a moment.
         assert (await talk.pool.explain(first))[-1] == "Yours is the next notebook in the queue."
     finally:
-        await asyncio.to_thread(lifecycle.start_service, testbed, matchmaker, Printer())
+        await ground.open(HTCONDOR)
     await until(look, running)
     await until(lambda: talk.pool.explain(second), lambda said: said == [], seconds=30)
 
