@@ -174,6 +174,7 @@ class Host:
             stdin=None if input is not None else subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # jobs have names of any bytes
             timeout=timeout,
             check=False,
         )

@@ -45,6 +45,17 @@ if TYPE_CHECKING:
 _STOP_PATIENCE, _SEARCH_PATIENCE = 60.0, 5.0
 
 
+def _ready_only_if_it_is(spawner: RoostSpawner, event: dict[str, Any]) -> dict[str, Any]:
+    """Return the last event of a pending page.
+
+    JupyterHub takes a start for ready that is given up because the hub ends: its page would go to a
+    server that is not up, and to the proxy's error page.
+    """
+    session = spawner.session
+    waits = session is not None and not session.record.ready
+    return {"progress": 0, "message": ""} if waits else event
+
+
 class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ships no types
     """A session of a user as a batch job, submitted with the user's own token."""
 
@@ -111,6 +122,10 @@ class RoostSpawner(BatchSpawnerBase):  # type: ignore[misc]  # batchspawner ship
     @default("apply_user_options")
     def _apply_user_options_default(self) -> Any:
         return lambda spawner, options: spawner.take_choice(options)
+
+    @default("progress_ready_hook")
+    def _progress_ready_hook_default(self) -> Any:
+        return _ready_only_if_it_is
 
     @default("server_token_scopes")
     def _server_token_scopes_default(self) -> list[str]:

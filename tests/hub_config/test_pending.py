@@ -83,3 +83,12 @@ async def test_a_choice_that_is_refused_has_no_block_of_an_earlier_session(hub):
     code, answer = await hub.fetch("POST", "api/users/bob/server", {"profile": "none"})
     assert code == 400
     assert "roost-support" not in str(answer)
+
+
+async def test_a_start_that_the_hub_gives_up_as_it_ends_is_not_told_as_ready(hub):
+    session = await hub.submitted()
+    hub.spawner()._spawn_future.cancel()  # as JupyterHub does with all tasks
+    while hub.spawner().pending:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert not session.record.ready
+    assert not any("ready" in event for event in await hub.progress())
