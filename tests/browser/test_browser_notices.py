@@ -96,7 +96,11 @@ async def test_why_a_session_ended_is_told_in_jupyterlab_and_after_a_reload_and_
         "Your server has ended: An admin (condor) has removed the job.", timeout=30_000
     )
     await shot(desk, "10-not-running")
-    assert f"job {job.id} of pool" in ground.hub_log()
+
+    async def logged():
+        return f"job {job.id} of pool" in ground.hub_log()
+
+    await until(logged, "the log has the end once the job is gone", 30)
 
 
 async def test_what_was_typed_before_an_eviction_is_saved(desk, ground, evict):

@@ -148,8 +148,9 @@ class Ground:
             "ctl", "squeue", "--noheader", "--all", "--states=all", "--format=%i|%u|%T|%k|%N"
         )
         found = []
-        for line in listed.splitlines():
-            number, owner, state, mark, node = line.split("|")
+        # Other people's comments may hold anything, line ends too.
+        rows = [row for line in listed.splitlines() if len(row := line.split("|")) == 5]
+        for number, owner, state, mark, node in rows:
             if mark.startswith(self.hub_id + "/"):
                 over = state in _SLURM_OVER
                 found.append(Job(SLURM, number, owner, mark, state, node, alive=not over))
