@@ -57,10 +57,10 @@ class Sweep:
         for name in self._blocked.keys() - blocks.keys():
             audit.note("unblock", user=name)
         self._blocked = blocks
+        handler = _handler(app)
         for user in [user for user in app.users.values() if user.active or user.name in blocks]:
             if user.name in blocks:
                 user._auth_refreshed = None  # noqa: SLF001 - their next request is judged at once
-            handler = _handler(app)
             found = await self._standing.of(user, handler)
             if isinstance(found, dict):
                 await handler.auth_to_user(found, user)

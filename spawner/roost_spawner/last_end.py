@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.foreign_text import on_one_line
+
 if TYPE_CHECKING:
     from roost_spawner.record import Record
     from roost_spawner.sessions import Session
@@ -81,9 +83,4 @@ def log_line(session: Session, last: dict[str, Any] | None) -> str:
         "cause": cause or "(none)",
     }
     facts = ", ".join(f"{name} {value}" for name, value in words.items())
-    return f"Session ended: {facts}: {_line(said)}"
-
-
-def _line(said: str) -> str:
-    """Return a sentence that may quote others as a piece of one line."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(said.split()))[:_MOST]
+    return f"Session ended: {facts}: {on_one_line(' '.join(said.split()), _MOST)}"

@@ -39,6 +39,18 @@ def pretend_session(user, monkeypatch):
     return spawner
 
 
+def note_stops(spawner, monkeypatch):
+    """Stop that server without a job; return the list of what is stopped."""
+    stopped = []
+
+    async def stop(handler, stopping, name=""):
+        stopped.append((stopping.name, name))
+        spawner.__dict__["up"] = False
+
+    monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+    return stopped
+
+
 async def test_groups_are_the_providers_at_the_next_renewal(world):
     async with world.hub() as hub:
         browser, _ = await log_in(hub, world, ALICE)
@@ -106,13 +118,7 @@ async def test_sessions_of_who_is_out_are_stopped_or_kept(world, monkeypatch, se
         servers_own = user.new_api_token(
             note="Server at /", scopes=["access:servers!server=alice/", "users:activity!user=alice"]
         )
-        stopped = []
-
-        async def stop(handler, stopping, name=""):
-            stopped.append((stopping.name, name))
-            spawner.__dict__["up"] = False
-
-        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        stopped = note_stops(spawner, monkeypatch)
         world.set_groups(ALICE, "/roost")
         await become_due(hub, "alice")
         assert (await get(hub, browser)).status == 302
@@ -235,13 +241,7 @@ async def test_who_is_out_and_says_nothing_loses_the_session_at_the_next_look(wo
         await log_in(hub, world, ALICE)
         user = hub.users[account(hub, "alice")]
         spawner = pretend_session(user, monkeypatch)
-        stopped = []
-
-        async def stop(handler, stopping, name=""):
-            stopped.append((stopping.name, name))
-            spawner.__dict__["up"] = False
-
-        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        stopped = note_stops(spawner, monkeypatch)
         sweep = hub.authenticator.sweep
         world.set_groups(ALICE, "/roost")
         await sweep.round(hub)
@@ -295,13 +295,7 @@ async def test_who_is_blocked_loses_session_tokens_and_login_until_unblocked(wor
         browser, _ = await log_in(hub, world, ALICE)
         user = hub.users[account(hub, "alice")]
         spawner = pretend_session(user, monkeypatch)
-        stopped = []
-
-        async def stop(handler, stopping, name=""):
-            stopped.append((stopping.name, name))
-            spawner.__dict__["up"] = False
-
-        monkeypatch.setattr("jupyterhub.handlers.base.BaseHandler.stop_single_user", stop)
+        stopped = note_stops(spawner, monkeypatch)
         assert await hub.authenticator.may_have_tokens(user, None)
         blocks.block(file, "alice", "mines\ncoins")
         assert blocks.read(file)["alice"].reason == "mines coins"

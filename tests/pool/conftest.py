@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testbed.demo.person import Person
+from tests.support.condor import PoolTalk
 from tests.support.mallory import Mallory, settled
 
 if TYPE_CHECKING:
@@ -54,3 +55,14 @@ async def bob(person):
     await found.login()
     yield found
     await found.stop()
+
+
+@pytest.fixture
+async def talk(testbed):
+    """Return the pool as the hub speaks to it; jobs that are left are cancelled."""
+    found = PoolTalk(testbed)
+    yield found
+    for job_id, view in (await found.pool.watch()).items():
+        if view.state.alive and view.owner:
+            await found.pool.cancel(job_id, token=found.token(view.owner))
+    await found.pool.close()

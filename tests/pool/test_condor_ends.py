@@ -10,23 +10,12 @@ import pytest
 from roost_spawner.clusters.base import Cause, JobState
 from roost_spawner.errors import ClusterRefused
 
-from tests.support.condor import PoolTalk
 from tests.support.ground import HTCONDOR, Ground
 
 pytestmark = pytest.mark.pool
 
 SLEEP = "import time; time.sleep(120)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
-
-
-@pytest.fixture
-async def talk(testbed):
-    found = PoolTalk(testbed)
-    yield found
-    for job_id, view in (await found.pool.watch()).items():
-        if view.state.alive and view.owner:
-            await found.pool.cancel(job_id, token=found.token(view.owner))
-    await found.pool.close()
 
 
 async def until(ask, good, seconds=60):

@@ -33,16 +33,6 @@ time.sleep(120)
 """
 
 
-@pytest.fixture
-async def talk(testbed):
-    found = PoolTalk(testbed)
-    yield found
-    for job_id, view in (await found.pool.watch()).items():
-        if view.state.alive and view.owner:
-            await found.pool.cancel(job_id, token=found.token(view.owner))
-    await found.pool.close()
-
-
 async def until(talk, job_id, good, seconds=30):
     end = time.monotonic() + seconds
     while True:

@@ -10,7 +10,6 @@ import pytest
 from roost_spawner.clusters.base import Cause, JobState
 
 from tests.support.chirp import write_own_ad
-from tests.support.condor import PoolTalk
 
 pytestmark = pytest.mark.pool
 
@@ -75,16 +74,6 @@ MORE = """
 """
 # The queue answers with these anew, whatever was written.
 COMPUTED = {"ServerTime"}
-
-
-@pytest.fixture
-async def talk(testbed):
-    found = PoolTalk(testbed)
-    yield found
-    for job_id, view in (await found.pool.watch()).items():
-        if view.state.alive and view.owner:
-            await found.pool.cancel(job_id, token=found.token(view.owner))
-    await found.pool.close()
 
 
 async def until(talk, job_id, good, seconds):

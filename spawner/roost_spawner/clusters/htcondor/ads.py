@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.foreign_text import on_one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -74,7 +76,7 @@ def plain(ad: Any, names: Sequence[str], *, comparisons: bool = False) -> Ad:
         if comparisons and value is not None and not _is_plain(value):
             value = _compared(ad, name, str(value))
         if _is_plain(value):
-            found[name] = _text(value) if isinstance(value, str) else value
+            found[name] = on_one_line(value, LONGEST) if isinstance(value, str) else value
     return found
 
 
@@ -103,11 +105,6 @@ def _is_plain(value: object) -> bool:
     if type(value) in {bool, str}:
         return True
     return type(value) in {int, float} and math.isfinite(value) and abs(value) < _LARGEST  # type: ignore[arg-type]
-
-
-def _text(value: str) -> str:
-    kept = value[:LONGEST]
-    return kept if kept.isprintable() else "".join(c if c.isprintable() else " " for c in kept)
 
 
 @dataclass

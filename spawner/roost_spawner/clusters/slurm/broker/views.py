@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from roost_spawner.clusters.foreign_text import on_one_line
 from roost_spawner.clusters.slurm.states import FINAL
 
 if TYPE_CHECKING:
@@ -119,10 +120,7 @@ def gpus_of(gres: str) -> dict[str | None, int]:
 def text(raw: Mapping[str, Any], name: str) -> str:
     """Return a field that is a text, on one line and not too long; empty if it is anything else."""
     value = raw.get(name)
-    if not isinstance(value, str):
-        return ""
-    kept = value[:_LONGEST]
-    return kept if kept.isprintable() else "".join(c if c.isprintable() else " " for c in kept)
+    return on_one_line(value, _LONGEST) if isinstance(value, str) else ""
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
