@@ -12,10 +12,7 @@ from typing import Any
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.scopes import needs_scope
 from jupyterhub.spawner import SpawnException
-from jupyterhub.utils import url_path_join
 from tornado import web
-
-_PATHS = (r"spawn", r"spawn/([^/]+)", r"spawn/([^/]+)/([^/]+)")
 
 
 class _OneLine:
@@ -81,13 +78,8 @@ class ClickHandler(SpawnHandler):  # type: ignore[misc]  # JupyterHub ships no t
         await super()._post(user_name=user_name, server_name=server_name, display_name=display_name)
 
 
-def take_clicks(app: Any) -> None:
-    """Put the handler before JupyterHub's own.
-
-    Parameters
-    ----------
-    app
-        The running JupyterHub.
-    """
-    handlers = [(url_path_join(app.hub_prefix, path), ClickHandler) for path in _PATHS]
-    app.tornado_application.add_handlers(r".*", handlers)
+HANDLERS = [
+    (r"/spawn", ClickHandler),
+    (r"/spawn/([^/]+)", ClickHandler),
+    (r"/spawn/([^/]+)/([^/]+)", ClickHandler),
+]

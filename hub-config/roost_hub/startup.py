@@ -26,10 +26,9 @@ from sqlalchemy.engine import make_url
 from tornado.httpclient import HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from roost_hub import spawn_clicks, stops, streams
+from roost_hub.overrides import put_first
 from roost_hub.proxy_routes import keep_routes
-from roost_hub.spawn_clicks import take_clicks
-from roost_hub.stops import take_stops
-from roost_hub.streams import take_progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,10 +108,8 @@ async def begin(app: Any, site_file: Path) -> Engine:
     if hasattr(app.authenticator, "ask_for"):
         engine.on_change.append(lambda site: _ask_for(app.authenticator, site))
     engine.follow()
-    take_clicks(app)
+    put_first(app, [*spawn_clicks.HANDLERS, *stops.HANDLERS, *streams.HANDLERS])
     keep_private(app.db_url, app.log)
-    take_progress(app)
-    take_stops(app)
     gauges.engine = app.tornado_application.settings[ENGINE] = engine
     # A grant is not given up while a job of its owner's is still to be ended with it.
     if hasattr(app.authenticator, "sessions_of"):

@@ -6,10 +6,7 @@ from typing import Any
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
-from jupyterhub.utils import url_path_join
 from roost_spawner import last_end
-
-_PATHS = (r"users/([^/]+)/server", r"users/([^/]+)/servers/([^/]*)")
 
 
 class StopHandler(UserServerAPIHandler):  # type: ignore[misc]  # JupyterHub ships no types
@@ -32,14 +29,7 @@ def _sentence(user_name: str, by: Any) -> str:
     return last_end.stopper(by.name, service=service)
 
 
-def take_stops(app: Any) -> None:
-    """Put the handler before JupyterHub's own.
-
-    Parameters
-    ----------
-    app
-        The running JupyterHub.
-    """
-    api = url_path_join(app.hub_prefix, "api")
-    handlers = [(url_path_join(api, path), StopHandler) for path in _PATHS]
-    app.tornado_application.add_handlers(r".*", handlers)
+HANDLERS = [
+    (r"/api/users/([^/]+)/server", StopHandler),
+    (r"/api/users/([^/]+)/servers/([^/]*)", StopHandler),
+]

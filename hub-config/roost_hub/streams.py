@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub.apihandlers.users import SpawnProgressAPIHandler
-from jupyterhub.utils import url_path_join
-
-_PATHS = (r"users/([^/]+)/server/progress", r"users/([^/]+)/servers/([^/]*)/progress")
 
 
 def close_at_end(handler: Any) -> None:
@@ -33,14 +30,7 @@ class ProgressHandler(SpawnProgressAPIHandler):  # type: ignore[misc]  # Jupyter
         close_at_end(self)
 
 
-def take_progress(app: Any) -> None:
-    """Put the handler before JupyterHub's own.
-
-    Parameters
-    ----------
-    app
-        The running JupyterHub.
-    """
-    api = url_path_join(app.hub_prefix, "api")
-    handlers = [(url_path_join(api, path), ProgressHandler) for path in _PATHS]
-    app.tornado_application.add_handlers(r".*", handlers)
+HANDLERS = [
+    (r"/api/users/([^/]+)/server/progress", ProgressHandler),
+    (r"/api/users/([^/]+)/servers/([^/]*)/progress", ProgressHandler),
+]

@@ -6,7 +6,8 @@ import asyncio
 import logging
 
 import pytest
-from roost_hub.stops import take_stops
+from roost_hub import stops
+from roost_hub.overrides import put_first
 from roost_spawner import last_end
 from roost_spawner.clusters.base import Cause, JobState
 from roost_spawner.errors import ClusterRefused
@@ -75,7 +76,7 @@ def test_a_service_that_stops_a_server_is_named(name, says):
 
 async def test_an_admins_stop_is_told_to_the_owner_and_an_owners_own_is_not(hub, caplog):
     caplog.set_level(logging.INFO)
-    take_stops(hub.app)
+    put_first(hub.app, stops.HANDLERS)
     session = await ready(hub)
     await hub.fetch("POST", "api/users/carol", {"admin": True})
     carol = hub.app.users["carol"]
@@ -96,7 +97,7 @@ async def test_an_admins_stop_is_told_to_the_owner_and_an_owners_own_is_not(hub,
 
 
 async def test_whoever_may_not_stop_a_server_is_not_said_to_have_stopped_it(hub):
-    take_stops(hub.app)
+    put_first(hub.app, stops.HANDLERS)
     await ready(hub)
     await hub.fetch("POST", "api/users/mallory")
     token = hub.app.users["mallory"].new_api_token()
